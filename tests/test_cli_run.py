@@ -297,3 +297,14 @@ def test_a_wrong_file_is_one_sentence(
 ) -> None:
     Path("mine.py").write_text(text)
     assert sentence.removeprefix("mine ") in refused(capsys, "run", "./mine.py", *SMALL)
+
+
+def test_the_flags_that_are_said_to_be_of_a_sweep_are_its_own() -> None:
+    import inspect
+
+    from assay.cli.elsewhere import OF_A_SWEEP
+    from assay.cli.run import run_
+    from assay.cli.sweep import sweep_
+
+    sweeps, runs = (set(inspect.signature(f).parameters) for f in (sweep_, run_))
+    assert set(OF_A_SWEEP) == sweeps - runs - {"recipes"}

@@ -1,13 +1,13 @@
 """A pretrained language model over-optimised, caught by the watch, and shown on one page.
 
-python -m demos.real_model                     half an hour on two cores; make demo-real does it
+python -m demos.real_model                     about 40 minutes on two cores; make demo-real does it
 python -m demos.real_model --out runs/other --seed 1
 
 What happens: SmolLM2-135M-Instruct answers 100 questions four times; pairs of its answers are
 labelled by gold with a quarter of the labels wrong; an ensemble of reward models that count words
 is fitted to them; a policy gradient trains the model against the ensemble; gold is read apart; and
-the watch buys labels, fewer than it read, and stops the run. Every part is kept in --out and goes
-on where it was stopped.
+the watch buys labels, and stops the run where they say that it has turned. Every part is kept in
+--out and goes on where it was stopped. LOG.md says what is known of the constants.
 """
 
 from __future__ import annotations
