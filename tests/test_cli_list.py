@@ -67,8 +67,15 @@ def test_list_and_claims_need_no_torch() -> None:
     bool(os.environ.get("ASSAY_NO_CLOCK")), reason="a machine too busy to time anything on"
 )
 def test_list_and_import_are_quick() -> None:
-    assert processor_seconds("-m", "assay", "list", "--json") < 0.6
-    assert processor_seconds("-c", "import assay") < 0.3
+    # Against what reading the same files takes here: a limit in seconds is another on each machine.
+    files = processor_seconds(
+        "-c",
+        "import ast, pathlib\n"
+        f"for p in pathlib.Path({str(catalogue.HOME / 'recipes')!r}).glob('*.py'):\n"
+        "    ast.parse(p.read_text(encoding='utf-8'))",
+    )
+    assert processor_seconds("-m", "assay", "list", "--json") < 4 * files
+    assert processor_seconds("-c", "import assay") < files
 
 
 def test_a_bad_file_is_named_and_the_others_are_listed(

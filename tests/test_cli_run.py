@@ -13,28 +13,11 @@ import pytest
 from assay import cli
 from assay.records.runs import Run
 
-SMALL = [
-    "--world",
-    "table",
-    "--world.pairs",
-    "40",
-    "--world.members",
-    "2",
-    "--world.prompts",
-    "4",
-    "--world.vocabulary",
-    "24",
-    "--max-steps",
-    "4",
-    "--batch-size",
-    "4",
-    "--num-generations",
-    "4",
-    "--eval-steps",
-    "2",
-    "--eval-generations",
-    "4",
-]
+# fmt: off
+SMALL = ["--world", "table", "--world.pairs", "40", "--world.members", "2", "--world.prompts", "4",
+         "--world.vocabulary", "24", "--max-steps", "4", "--batch-size", "4",
+         "--num-generations", "4", "--eval-steps", "2", "--eval-generations", "4"]
+# fmt: on
 MINE = '''"""A recipe of one's own."""
 from assay.core import Loop, Paper, Step
 from assay.loops import online, proxy_score

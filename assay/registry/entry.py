@@ -104,13 +104,25 @@ def _entry(path: Path, module: ast.Module) -> Entry:
 
 def _needs(module: ast.Module) -> tuple[str, ...]:
     """The parts of a task that a file's text names, in the order of PARTS."""
-    found = set()
-    for node in ast.walk(module):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("task"):
+    found, left = set(), list[Any](module.body)
+    while left:  # not ast.walk, which takes half the time of a listing
+        node = left.pop()
+        if isinstance(node, ast.Attribute) and node.attr in PARTS and _names_task(node.value):
             found.add(node.attr)
         elif isinstance(node, ast.Name) and node.id in SCORES:
             found.add("rewards")
+        for part in vars(node).values():
+            if isinstance(part, ast.AST):
+                left.append(part)
+            elif isinstance(part, list):
+                left.extend(p for p in part if isinstance(p, ast.AST))
     return tuple(p for p in PARTS if p in found)
+
+
+def _names_task(node: ast.expr) -> bool:
+    """Whether an expression is a name or an attribute that ends with task."""
+    name = node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+    return str(name).endswith("task")
 
 
 def _paper(call: ast.expr) -> dict[str, Any]:
