@@ -103,6 +103,7 @@ def compare(
     tuned: str | None = None,
     budget: str = "generated",
     apart: bool = False,
+    per_seed: Sequence[str] = (),
 ) -> Comparison:
     """Compare methods at one budget with the plain, the tuned and the stopped baseline.
 
@@ -117,6 +118,8 @@ def compare(
             they were run.
         budget: The count that all must have spent alike: generated, scored or updates.
         apart: List methods of another budget apart, instead of refusing to compare.
+        per_seed: Arguments whose files go with the seed, such as ["rewards"] where each seed has
+            reward models of its own. Otherwise runs with other rewards are in another world.
 
     Returns:
         The comparison: print it, look at it in a notebook, or save it.
@@ -142,6 +145,11 @@ def compare(
                 folders.append(str(run))
         first = open_run(found(folders)[0]).record.about["recipe"]
         result, drawn = compared(
-            folders, baseline=baseline or first, tuned=tuned, budget=budget, apart=apart
+            folders,
+            baseline=baseline or first,
+            tuned=tuned,
+            budget=budget,
+            apart=apart,
+            per_seed=[per_seed] if isinstance(per_seed, str) else per_seed,
         )
         return Comparison(result, drawn)

@@ -29,6 +29,7 @@ def compare_(
     tuned: str | None = None,
     budget: str = "generated",
     apart: bool = False,
+    per_seed: list[str] | None = None,
     out: Path | None = None,
     json_: bool = False,
 ) -> int:
@@ -47,6 +48,8 @@ def compare_(
             is not given.
         budget: The count that all must have spent alike: generated, scored or updates.
         apart: List methods of another budget apart, instead of refusing to compare.
+        per_seed: Arguments whose files go with the seed, such as rewards where each seed has reward
+            models of its own; otherwise runs with other rewards are in another world.
         out: A folder for compare.md, compare.html, compare.json and a figure a world.
 
     Example:
@@ -57,7 +60,14 @@ def compare_(
 
     if not folders:
         raise InputError("assay compare needs the folder of a sweep")
-    found = compare(folders, baseline=baseline, tuned=tuned, budget=budget, apart=apart)
+    found = compare(
+        folders,
+        baseline=baseline,
+        tuned=tuned,
+        budget=budget,
+        apart=apart,
+        per_seed=per_seed or (),
+    )
     if out is not None:
         found.save(out)
     if json_:

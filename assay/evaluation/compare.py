@@ -57,6 +57,7 @@ def compare(
     tuned: str | None = None,
     budget: str = "generated",
     apart: bool = False,
+    per_seed: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[tuple[Ground, list[Row], Row]]]:
     """Compare the methods of some runs.
 
@@ -67,19 +68,22 @@ def compare(
             that was run.
         budget: The count that must be equal: generated, scored or updates.
         apart: List methods of another budget instead of refusing them all.
+        per_seed: Arguments whose files go with the seed, such as rewards.
 
     Returns:
         (the comparison as JSON values, its rows for drawing: world, rows with the tuned ones, the
         plain baseline's).
 
     Raises:
-        InputError: The baseline is not there, or budgets differ.
+        InputError: The baseline is not there, budgets differ, or runs of one seed do not share
+            what goes with it.
     """
     if budget not in BUDGETS:
         raise InputError(f"--budget is '{budget}'; it is one of {', '.join(BUDGETS)}")
     worlds, drawn = [], []
-    for ground in grounds(folders):
+    for ground in grounds(folders, per_seed):
         found, rows, plain = _world(ground, baseline, tuned, budget, apart)
+        found["per_seed"] = list(per_seed)
         worlds.append(found)
         drawn.append((ground, rows, plain))
     return {"made_by": "assay compare", "baseline": baseline, "worlds": worlds}, drawn

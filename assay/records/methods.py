@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from assay.errors import InputError
-from assay.records.own_inputs import by_content
 from assay.records.runs import Run
+from assay.records.same_world import SameWorld, flat, without_seeds
 from assay.records.seals import say_changed
 
 log = logging.getLogger("assay")
@@ -178,51 +178,27 @@ def tracks_of(run: Run) -> list[Track]:
     ]
 
 
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested dicts as one, keys joined by dots.
-
-    Args:
-        value: A dict, or a value.
-        prefix: The name of the value.
-
-    Example:
-        >>> flat({"loop": {"seed": 1}, "lam": 0.5})
-        {'loop.seed': 1, 'lam': 0.5}
-    """
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {
-        k: v
-        for name, inner in value.items()
-        for k, v in flat(inner, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
-
-
-def _without_seeds(settings: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in settings.items() if k.split(".")[-1] != "seed"}
-
-
-def grounds(folders: Sequence[Path | str]) -> list[Ground]:
+def grounds(folders: Sequence[Path | str], per_seed: Sequence[str] = ()) -> list[Ground]:
     """Return runs by world and method, in the order of the folders.
 
     Args:
         folders: Run folders, or folders that hold some.
+        per_seed: Arguments whose files go with the seed, see `SameWorld`.
 
     Raises:
         InputError: There is no run, or a record is damaged.
     """
+    same_world = SameWorld(per_seed)
     worlds: dict[str, Ground] = {}
     methods: dict[tuple[str, str], Method] = {}
     for folder in found(folders):
         run = Run.open(folder)
         say_changed(run.about, run.folder)
         about = run.record
-        world = _without_seeds(flat(by_content(about.world, about.inputs)))
-        data = {p: d for p, d in about.inputs.items() if p in map(str, world.values())}
-        where = json.dumps([world, data, about.gold_kind, about.golds], sort_keys=True)
+        world, where = same_world.of(run)
         ground = worlds.setdefault(where, Ground(world, about.gold_kind, list(about.golds)))
         own = {"loop": about.loop, "fit": about.fit, "watch": about.watch}
-        settings = _without_seeds(
+        settings = without_seeds(
             flat({**about.arguments, **{k: v for k, v in own.items() if v is not None}})
         )
         for track in tracks_of(run):
@@ -233,6 +209,7 @@ def grounds(folders: Sequence[Path | str]) -> list[Ground]:
                 )
                 ground.methods.append(methods[where, what])
             _add(methods[where, what].tracks, track)
+    same_world.all_there()
     found_grounds = list(worlds.values())
     for ground in found_grounds:
         _label(ground.methods)

@@ -122,6 +122,8 @@ def _against(m: Mapping[str, Any], shown: Sequence[str]) -> list[Cell | str]:
 
 def _notes(world: Mapping[str, Any]) -> list[str]:
     said = [SHARED]
+    if own := world["per_seed"]:
+        said.append(f"Each seed has its own {' and '.join(own)}, which all methods share.")
     for m in (m for m in world["methods"] if m["choices"]):
         taken = ", ".join(f"{label} on {n}" for label, n in Counter(m["choices"].values()).items())
         if m["edge"]:
