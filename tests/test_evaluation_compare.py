@@ -193,7 +193,14 @@ def test_unequal_budgets_are_refused_or_set_apart(folder: Path) -> None:
     ):
         compare([folder], baseline="leave_one_out")
     found, _ = compare([folder], baseline="leave_one_out", apart=True)
-    assert [a["method"] for a in found["worlds"][0]["apart"]] == ["spendthrift"]
+    (other,) = found["worlds"][0]["apart"]
+    assert (other["method"], other["cost"]["generated"]) == ("spendthrift", 400)
+    assert other["against"]["peak_plain"]["mean"] == pytest.approx(8.0)
+    text = markdown(found)
+    assert "Methods of another budget" in text and "| spendthrift | 1 |" in text
+    assert "Methods of another" not in markdown(
+        compare([folder / "mine", folder / "leave_one_out"], baseline="leave_one_out")[0]
+    )
     assert "spendthrift" not in [m["method"] for m in found["worlds"][0]["methods"]]
     run(folder, "watched", 0, peak=9.0, end=9.0, every=1)  # more looks, a higher best of them
     with pytest.raises(

@@ -117,7 +117,8 @@ def compare(
         tuned: The recipe whose settings are the prices on KL; kl_in_loss or kl_in_reward where
             they were run.
         budget: The count that all must have spent alike: generated, scored or updates.
-        apart: List methods of another budget apart, instead of refusing to compare.
+        apart: Show methods of another budget in a table of their own, instead of refusing to
+            compare.
         per_seed: Arguments whose files go with the seed, such as ["rewards"] where each seed has
             reward models of its own. Otherwise runs with other rewards are in another world.
 

@@ -15,6 +15,7 @@ from assay.safe_text import json_text
 
 SURE = " *"  # after a difference that stays sure
 NAME, ROOMY = 18, 110  # columns of a name on a terminal of fewer than so many
+REACHED = ("method", "seeds", "reference", "peak", "end", "drop")
 COSTS = ("generated", "scored", "labels", "seconds")
 SCORES, PRICES = (0, 1, 2, 3, 5, 7), (0, 4, 6, 8, 9, 10, 11)  # columns of the page's table
 LEGEND = (
@@ -47,7 +48,8 @@ def compare_(
         tuned: The recipe whose settings are the prices on KL; kl_in_loss or kl_in_reward where it
             is not given.
         budget: The count that all must have spent alike: generated, scored or updates.
-        apart: List methods of another budget apart, instead of refusing to compare.
+        apart: Show methods of another budget in a table of their own, instead of refusing to
+            compare.
         per_seed: Arguments whose files go with the seed, such as rewards where each seed has reward
             models of its own; otherwise runs with other rewards are in another world.
         out: A folder for compare.md, compare.html, compare.json and a figure a world.
@@ -99,12 +101,18 @@ def for_terminal(found: Mapping[str, Any]) -> str:
         )
         blocks += [
             screen.heading(world["title"]) + "\n" + screen.wrapped(about),
-            _columns(("method", "seeds", "reference", "peak", "end", "drop"), reached, SCORES),
+            _columns(REACHED, reached, SCORES),
             _columns(("method", "KL at peak", "at end", *COSTS), reached, PRICES),
         ]
         if rows := _differences(world["against"]):
             head = ("method", "difference", "", "above 0", "√KL shared")
             blocks.append(screen.table(head, rows, numbers=(3, 4)))
+        if world["apart"]:
+            other = [list(map(str, row)) for row in world["apart"].rows]
+            blocks += [
+                "Methods of another budget",
+                _columns((*REACHED, *COSTS), other, (*SCORES, *PRICES[3:])),
+            ]
         blocks += [screen.wrapped(note) for note in world["notes"]]
     return "\n\n".join([*blocks, screen.wrapped(LEGEND)])
 

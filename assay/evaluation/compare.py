@@ -67,7 +67,7 @@ def compare(
         tuned: The recipe whose settings are the KL coefficients; None takes the first of PENALISED
             that was run.
         budget: The count that must be equal: generated, scored or updates.
-        apart: List methods of another budget instead of refusing them all.
+        apart: Tell of methods of another budget beside the others, instead of refusing them all.
         per_seed: Arguments whose files go with the seed, such as rewards.
 
     Returns:
@@ -132,7 +132,7 @@ def _world(
             "seeds": len(pairs),
             "budget": {"unit": budget, "value": plain.spent(budget)},
             "methods": told,
-            "apart": aside,
+            "apart": [{**_told(r, plain, rivals), "why": why} for r, why in aside],
             "missing": missing,
         },
         every,

@@ -152,7 +152,7 @@ def plain_baseline(ground: Ground, rows: Sequence[Row], name: str) -> Row:
 
 def at_one_budget(
     ground: Ground, rows: Sequence[Row], plain: Row, unit: str, apart: bool
-) -> tuple[list[Row], list[dict[str, Any]]]:
+) -> tuple[list[Row], list[tuple[Row, str]]]:
     """Return the rows that spent what the baseline spent and were read as often.
 
     Args:
@@ -163,7 +163,7 @@ def at_one_budget(
         apart: List the other rows instead of refusing them.
 
     Returns:
-        (rows of that budget, the others: method and why).
+        (rows of that budget, the others and why they are no such row).
 
     Raises:
         InputError: A row has another budget, and `apart` is False.
@@ -178,7 +178,7 @@ def at_one_budget(
                 "methods apart"
             )
         if why:
-            aside.append({"method": row.label, "why": why})
+            aside.append((row, why))
         else:
             kept.append(row)
     return kept, aside

@@ -68,7 +68,7 @@ def page(found: Mapping[str, Any], drawn: Sequence[tuple[Ground, Sequence[Drawn]
 
 
 def tables(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every world's title, baseline, budget, two tables and notes.
+    """Every world's title, baseline, budget, tables and notes.
 
     Args:
         found: What `evaluation.compare` returns.
@@ -98,8 +98,20 @@ def _compared(world: Mapping[str, Any]) -> dict[str, Any]:
             ["method", *heads, "√KL shared"],
             [_against(m, keys) for m in (first, *rest) if m["against"]],
         ),
+        "apart": _apart(world, head) if world["apart"] else None,
         "notes": _notes(world),
     }
+
+
+def _apart(world: Mapping[str, Any], head: Sequence[str]) -> Table:
+    """Methods of another budget: what they reached and spent, and how far from the baseline."""
+    keys = ("peak_plain", "final_plain", "final_stopped")
+    heads = [name for key, name in COLUMNS if key in keys]
+    return Table(
+        f"Methods of another budget, {world['world']}",
+        [*head, "generated", "scored", "labels", "s", *heads],
+        [[*_reached(m), *_against(m, keys)[1:-1]] for m in world["apart"]],
+    )
 
 
 def _reached(m: Mapping[str, Any]) -> list[str]:
@@ -131,7 +143,7 @@ def _notes(world: Mapping[str, Any]) -> list[str]:
         said.append(f"{m['method']}: on each seed the setting best on the other seeds ({taken}).")
     if world["price"] is None:
         said.append("There is no tuned price on KL here: no run of kl_in_loss or kl_in_reward.")
-    said += [f"Not compared: {a['method']} ({a['why']})." for a in world["apart"]]
+    said += [f"Of another budget: {a['method']} ({a['why']})." for a in world["apart"]]
     gaps = Counter((gap["method"], gap["why"]) for gap in world["missing"])
     for (method, why), n in gaps.items():
         said.append(f"Missing: {method} on {n} of {world['seeds']} seeds ({why}).")
