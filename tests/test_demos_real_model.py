@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,14 +46,17 @@ def test_all_pairs_of_a_prompt_are_compared_and_labels_are_wrong_as_often_as_ask
     wrong: float, right: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(judges.assay, "sample_best_of_n", _answers)
-    ask: dict[str, Any] = {"n": 4, "wrong": wrong, "seed": 0}
-    file = judges.preferences(tmp_path, ["a", "b"], tmp_path / "d" / "pairs.jsonl", **ask)
+    kept = tmp_path / "d" / "answers.jsonl"
+    answered = judges.answers(tmp_path, ["a", "b"], kept)
+    assert [len(row["answers"]) for row in answered] == [4, 4]
+    monkeypatch.setattr(judges.assay, "sample_best_of_n", None)  # and what is there is read
+    assert judges.answers(tmp_path, ["a", "b"], kept) == answered
+    draw = random.Random(0)
+    file = judges.preferences(answered, tmp_path / "d" / "pairs.jsonl", wrong=wrong, draw=draw)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(rows) == 2 * 6
     assert all(r["chosen"][0] == r["rejected"][0] == r["prompt"] for r in rows)
     assert sum(r["chosen"] > r["rejected"] for r in rows) == right
-    monkeypatch.setattr(judges.assay, "sample_best_of_n", None)  # and what is there is kept
-    assert judges.preferences(tmp_path, ["a", "b"], file, **ask) == file
 
 
 def _run(best: int) -> Run:

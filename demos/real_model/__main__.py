@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 import time
 from pathlib import Path
@@ -49,12 +50,13 @@ def main(argv: list[str]) -> int:
     began = time.monotonic()
     smollm2, _ = models.make(args.models)
     asked = prompts()
+    answered = judges.answers(smollm2, asked[:PREFERENCES], args.out / "answers.jsonl")
     pairs = judges.preferences(
-        smollm2, asked[:PREFERENCES], args.out / "pairs.jsonl", n=4, wrong=WRONG, seed=args.seed
+        answered, args.out / "pairs.jsonl", wrong=WRONG, draw=random.Random(args.seed)
     )
     reward = judges.fitted(pairs, args.out / "reward", members=5, seed=args.seed)
-    fresh = args.out / "fresh.txt"
-    fresh.write_text("\n".join(asked[PREFERENCES + TRAINED_ON :]) + "\n", encoding="utf-8")
+    fresh = args.out / "fresh.jsonl"
+    judges.write(fresh, [{"prompt": p} for p in asked[PREFERENCES + TRAINED_ON :]])
     run = assay.train(
         "leave_one_out",
         model=str(smollm2),

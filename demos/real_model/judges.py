@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,47 +16,74 @@ MOST_TOKENS = 48
 TEMPERATURE = 0.7  # at 1 a model of this size rambles, and all that training gains is that it stops
 
 
+def answers(
+    model: Path, prompts: Sequence[str], file: Path, *, n: int = 4, max_tokens: int = MOST_TOKENS
+) -> list[dict[str, Any]]:
+    """Sample n answers to each prompt, with gold beside them.
+
+    Args:
+        model: The folder of the model that answers.
+        prompts: The prompts.
+        file: Where the answers are written, a prompt a line; read if it is there.
+        n: Answers to a prompt.
+        max_tokens: Most tokens of an answer.
+
+    Returns:
+        A row a prompt: prompt, answers, gold.
+    """
+    if not file.exists():
+        found = assay.sample_best_of_n(
+            str(model),
+            list(prompts),
+            relevance,
+            n=n,
+            max_tokens=max_tokens,
+            temperature=TEMPERATURE,
+            batch_size=16,
+            seed=0,
+        )
+        rows = [
+            {"prompt": p, "answers": list(a), "gold": [float(x) for x in g]}
+            for p, a, g in zip(found.prompts, found.completions, found.proxy, strict=True)
+        ]
+        write(file, rows)
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
 def preferences(
-    model: Path, prompts: Sequence[str], file: Path, *, n: int, wrong: float, seed: int
+    answered: Sequence[Mapping[str, Any]], file: Path, *, wrong: float, draw: random.Random
 ) -> Path:
-    """Sample n answers to each prompt and compare them, a pair a line.
+    """Compare all answers to a prompt in pairs, a pair a line.
 
     Gold says which answer is better, as people do who were asked; `wrong` of the labels are turned
     round, as such labels are.
 
     Args:
-        model: The folder of the model that answers.
-        prompts: The prompts.
+        answered: Rows of `answers`.
         file: Where the pairs are written; kept if it is there.
-        n: Answers to a prompt; all their pairs are compared.
         wrong: The share of labels that are turned round.
-        seed: Of the answers and of the wrong labels.
+        draw: Which.
     """
-    if file.exists():
-        return file
-    found = assay.sample_best_of_n(
-        str(model),
-        list(prompts),
-        relevance,
-        n=n,
-        max_tokens=MOST_TOKENS,
-        temperature=TEMPERATURE,
-        batch_size=16,
-        seed=seed,
-    )
-    draw, rows = random.Random(seed), []
-    for prompt, answers, gold in zip(found.prompts, found.completions, found.proxy, strict=True):
-        for i, j in combinations(range(n), 2):
+    rows = []
+    for row in answered:
+        said, gold = row["answers"], row["gold"]
+        for i, j in combinations(range(len(said)), 2):
             better = (gold[i] > gold[j]) ^ (draw.random() < wrong)
             chosen, rejected = (i, j) if better else (j, i)
             rows.append(
-                {"prompt": prompt, "chosen": answers[chosen], "rejected": answers[rejected]}
+                {"prompt": row["prompt"], "chosen": said[chosen], "rejected": said[rejected]}
             )
+    if not file.exists():
+        write(file, rows)
+    return file
+
+
+def write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of JSON, the whole file or none."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")  # a file that was begun is not one that is there
     part.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     part.rename(file)
-    return file
 
 
 def fitted(pairs: Path, folder: Path, *, members: int, seed: int) -> Any:
