@@ -93,6 +93,7 @@ def test_the_bar_moves_within_a_step_and_nothing_is_silent(tmp_path: Path) -> No
     assert re.search(r"[\r\n]run\r?\n", plain) and "\x1b[?25h" in said, "the cursor is shown again"
 
 
+@pytest.mark.full
 def test_no_color_is_honoured(tmp_path: Path) -> None:
     said, _ = on_terminal(small_run(tmp_path, 2), tmp_path, NO_COLOR="1")
     assert "tokens" in said and not re.search(r"\x1b\[[0-9;]*3[0-9]m", said)

@@ -113,6 +113,7 @@ def test_a_claim_is_run_kept_and_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert Path("CLAIMS.md").read_text() == told
 
 
+@pytest.mark.full
 def test_the_pilot_chooses_constants_and_is_run_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_every_paper_has_commands_that_are_accepted() -> None:
     assert "--pairs pairs.jsonl" in examples(catalogue.find("dpo"))["with your model"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["odin", "distance_covariance"])
 def test_a_fit_against_length_is_shown_with_what_varies_in_its_world(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

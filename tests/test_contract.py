@@ -37,6 +37,7 @@ MODULES = [
     for m in pkgutil.iter_modules(assay.recipes.__path__)
 ]
 RECIPES = [m for m in MODULES if hasattr(m, "recipe")]
+SLOW = ("policy_discriminator",)  # a minute and a half
 SMALL = Loop(max_steps=4, batch_size=6, num_generations=4, learning_rate=0.05)
 QUICK: dict[str, dict[str, Any]] = {
     "best_of_n": {"most": 8},
@@ -50,7 +51,8 @@ def name(module: Any) -> str:
 
 
 def each(modules: list[Any]) -> Any:
-    return pytest.mark.parametrize("module", modules, ids=name)
+    marked = [pytest.param(m, marks=[pytest.mark.full] if name(m) in SLOW else []) for m in modules]
+    return pytest.mark.parametrize("module", marked, ids=name)
 
 
 @pytest.fixture

@@ -89,6 +89,7 @@ def batches(mine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Rol
     return found
 
 
+@pytest.mark.full
 def test_the_batch_is_refilled_with_prompts_that_teach(
     mine: ModuleType, sums: World, batches: list[tuple[Rollouts, int]]
 ) -> None:
@@ -116,6 +117,7 @@ def test_the_limit_ends_it_and_an_empty_batch_changes_nothing(
     )
 
 
+@pytest.mark.full
 def test_what_is_sampled_again_is_counted_and_overlong_is_punished(
     mine: ModuleType, sums: World
 ) -> None:
@@ -127,6 +129,7 @@ def test_what_is_sampled_again_is_counted_and_overlong_is_punished(
     assert short[-2]["kl"] != full[-2]["kl"]
 
 
+@pytest.mark.full
 def test_killed_between_uneven_steps_it_goes_on(
     mine: ModuleType, sums: World, tmp_path: Path
 ) -> None:

@@ -122,8 +122,16 @@ def dies(killer: Killer, case: Case, whole: Whole, root: Path, *at: int) -> None
     shutil.rmtree(root)
 
 
+SLOW = ("claims", "export", "sweep", "fit into an empty folder")  # a quarter to two minutes each
+
+
 @pytest.mark.parametrize(
-    ("name", "share"), [(name, s) for name, case in CASES.items() for s in case.sample]
+    ("name", "share"),
+    [
+        pytest.param(name, s, marks=[pytest.mark.full] if name in SLOW else [])
+        for name, case in CASES.items()
+        for s in case.sample
+    ],
 )
 def test_a_killed_command_is_given_again_and_comes_to_the_same_end(
     killer: Killer, whole: Callable[[str], Whole], tmp_path: Path, name: str, share: float

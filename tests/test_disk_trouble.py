@@ -126,6 +126,7 @@ def own(tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.full
 def test_a_limit_of_a_files_size_is_told_and_the_run_goes_on(
     own: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +209,7 @@ def test_a_disk_that_is_full_is_told(
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.full
 def test_every_verb_that_writes_says_what_was_refused(
     own: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,7 @@ def faults(keep: bool, thread: bool = False, **env: str) -> tuple[str, int]:
     return kept, int(n)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library is not glibc")
 @pytest.mark.parametrize("thread", [False, True])
 def test_kept_memory_is_not_mapped_again(thread: bool) -> None:

@@ -79,6 +79,7 @@ def test_the_sentence_that_is_found_shares_most_words_with_the_question(facts: m
     assert all(plain) and not any(other) and sum(alias) < 0.2 * len(alias)
 
 
+@pytest.mark.full
 def test_stories_teach_a_panel_to_read_the_sentence(facts: made.Facts) -> None:
     """Where the right sentence is found, it helps; without stories facts are known by heart, and
     the sentence is hardly read.

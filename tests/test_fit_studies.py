@@ -48,6 +48,7 @@ def test_spread_and_accuracy_by_hand() -> None:
         meta_rm.accuracy(score[None], torch.zeros_like(score))
 
 
+@pytest.mark.full
 def test_the_studies_say_what_they_promise(world: World) -> None:
     refit = world.refit
     assert refit is not None

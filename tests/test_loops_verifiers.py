@@ -114,6 +114,7 @@ def test_a_fit_learns_chances_and_shuffled_labels_teach_none(world: World) -> No
     assert torch.equal(mixed[~found.here], truth[~found.here])
 
 
+@pytest.mark.full
 def test_steps_of_scratch_work_have_a_verifier_too(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_the_wheel_of_the_checkout_is_the_wheel_of_the_archive(
         assert contents(wheel) == contents(built.wheel)
 
 
+@pytest.mark.full
 def test_wheel_and_archive_are_the_same_bytes_wherever_they_are_built() -> None:
     """Other folders, umasks, times, time zones and hash seeds."""
     told = ran([sys.executable, str(ROOT / "supply" / "reproducible.py")], ROOT)
@@ -178,6 +179,7 @@ def test_assay_is_there_as_the_wheel_alone(installed: Installed) -> None:
     assert {"hub", "lora"} <= set(installed.run("python", "-c", extras).split())
 
 
+@pytest.mark.full
 def test_recipes_worlds_and_verdicts_are_found(installed: Installed) -> None:
     told = json.loads(installed.run("assay", "list", "--json"))
     here = {p.stem for p in (PACKAGE / "recipes").glob("*.py") if not p.stem.startswith("_")}

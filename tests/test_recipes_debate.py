@@ -101,6 +101,7 @@ CASES = Rng(2).normal(N[:, None], torch.arange(F)), N % A, (N + 1 + N % (A - 1))
 QUICKLY = Loop(learning_rate=1e-2, epochs=4)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_players_learn_to_win_and_on_shuffled_payoffs_they_do_not(kind: str) -> None:
     """A good part of the way from moves at random to the best replies, on either side."""
@@ -132,6 +133,7 @@ def test_a_maxmin_player_stands_still_while_its_rival_learns() -> None:
     assert not torch.equal(weights(4, 3), weights(4, 1)), "it learns against what the rival is"
 
 
+@pytest.mark.full
 def test_a_confuser_refutes_more_than_chance_and_less_than_every_reply() -> None:
     """Against players who know nothing, alone or in debate: no confuser beats trying everything,
     and what withstands everything withstands the best reply, which is known here.
@@ -248,6 +250,7 @@ def test_a_confuser_adds_what_hurts_most() -> None:
 QUICK = {"rounds": 3, "sittings": 2, "episodes": 16, "debates": 16, "pairs": 200, "features": 8}
 
 
+@pytest.mark.full
 def test_a_study_is_a_function_of_its_seed_and_says_what_was_spent() -> None:
     def lines(seed: int) -> list[dict[str, Any]]:
         return list(study(place("study")(seed=seed), **QUICK, reveal=4))  # type: ignore[arg-type]

@@ -103,6 +103,7 @@ def test_the_study_trains_its_grid_and_says_what_it_spent(world: World) -> None:
     assert updates == [3, 3, 0, 0]
 
 
+@pytest.mark.full
 def test_a_file_of_scored_responses_is_text_pairs_and_gold(tmp_path: Path) -> None:
     """Better responses are of other words, and no prompt is both fitted to and chosen for."""
     rng = torch.Generator().manual_seed(0)

@@ -31,6 +31,7 @@ def task():
     return small_world(spark).task
 
 
+@pytest.mark.full
 def test_items_say_what_was_right(task):
     x = task.reference.sample(task.prompts, 6, Rng(1))
     right = task.rewards.only([0])(x)[0] > 0.5
@@ -72,6 +73,7 @@ def test_the_last_word_of_a_judgement_is_its_verdict(task):
     assert verdicts(y, found).tolist() == [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
 
 
+@pytest.mark.full
 def test_a_verdict_is_learned_and_a_constant_judge_is_worth_half(task):
     problems = task.prompts.text()[:6]
     loop = Loop(learning_rate=3e-3)

@@ -39,6 +39,7 @@ def rewards(trust: str, **more: object) -> list[tuple[Samples, torch.Tensor]]:
     return [(x, step.reward(x))]
 
 
+@pytest.mark.full
 def test_trust_is_full_where_thinking_agrees_and_lower_where_it_does_not() -> None:
     task = small_world(trust_weighted).task
     [(x, own)], [(_, off)] = rewards("own", T=0.0), rewards("off", T=0.0)

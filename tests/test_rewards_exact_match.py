@@ -51,6 +51,7 @@ def test_any_of_a_list_is_right_and_an_empty_answer_is_not() -> None:
         judge.possible({"topic": ["x"]}, [0], "world.gold", "p.jsonl")
 
 
+@pytest.mark.full
 def test_a_run_whose_gold_is_a_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the model's own first token where it is always drawn, so that some answers are right."""
     model = checkpoint(tmp_path / "m", "llama")

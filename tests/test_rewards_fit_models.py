@@ -122,6 +122,7 @@ ASKS = ["what is 1", "why", "what is the answer 2 3 4"]
 TEXTS = ["good 1", "the answer is bad is bad is poor", "fine"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["bert", "llama", "llama-eos"])
 def test_a_whole_model_learns_and_loads_anywhere_with_the_same_scores(
     tmp_path: Path, kind: str
@@ -232,6 +233,7 @@ def test_a_head_on_frozen_features(tmp_path: Path, kind: str, pooling: str) -> N
         load_reward(tmp_path / "R")
 
 
+@pytest.mark.full
 def test_scored_responses_on_a_whole_model(tmp_path: Path) -> None:
     rows = [
         {"prompt": f"what is {b}", "response": f"{w} {n}", "score": s}

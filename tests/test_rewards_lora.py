@@ -74,6 +74,7 @@ def test_a_fitted_reward_scores_the_same_in_plain_transformers(
     assert not list((here / "R").rglob("adapter*")), "adapters are merged"
 
 
+@pytest.mark.full
 def test_adapters_learn_and_move_little_but_the_head(tmp_path: Path) -> None:
     """Merged, the difference from the base has the adapter's rank; embeddings stand still."""
     pytest.importorskip("peft", reason="the lora extra is not installed")
@@ -124,6 +125,7 @@ def test_refusals(tmp_path: Path) -> None:
             fit(file, **arguments)
 
 
+@pytest.mark.full
 def test_a_policy_by_dora_and_in_bfloat16_is_exported(tmp_path: Path) -> None:
     """--peft with DoRA; --dtype bfloat16 with all weights: the folder's log-probabilities are
     the policy's.

@@ -57,6 +57,7 @@ def test_log_probabilities_are_those_of_the_plain_model() -> None:
     assert text_loss(model, TEXTS, rows=7) == pytest.approx(float(-plain.sum() / TEXTS.mask.sum()))
 
 
+@pytest.mark.full
 def test_a_pretraining_seed_is_all_that_tells_two_language_models_apart() -> None:
     one, same, other = (
         pretrained(SIZE, TEXTS, seed=s, loop=LOOP, rng=Rng(1)).weights() for s in (0, 0, 1)

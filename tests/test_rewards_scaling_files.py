@@ -97,6 +97,7 @@ def test_a_file_gives_a_line_for_each_encoder(tmp_path: Path) -> None:
     assert lines[1]["loss"][-1] < lines[0]["loss"][-1]
 
 
+@pytest.mark.full
 def test_a_folder_of_transformers_reads_the_file_frozen(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "tiny", "llama")
     path = write(tmp_path / "pairs.jsonl")

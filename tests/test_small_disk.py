@@ -169,6 +169,7 @@ def finished(disk: SmallDisk, undisturbed: Any, tmp_path_factory: pytest.TempPat
     return kept
 
 
+@pytest.mark.full
 def test_a_run_on_a_locked_disk_is_read(disk: SmallDisk, finished: Path, tmp_path: Path) -> None:
     disk.holds(finished)
     disk.lock()
@@ -190,6 +191,7 @@ def test_a_run_on_a_locked_disk_is_read(disk: SmallDisk, finished: Path, tmp_pat
     assert state(disk.root) == before
 
 
+@pytest.mark.full
 def test_a_run_that_was_stopped_is_not_gone_on_with_on_a_locked_disk(
     disk: SmallDisk, undisturbed: Any
 ) -> None:

@@ -239,6 +239,7 @@ def test_preference_scaling_tells_taste_from_error(bandit: World) -> None:
         next(preference_scaling.study(bandit, suites=("tastes",)))
 
 
+@pytest.mark.full
 def test_small_models_foretell_a_larger_one_on_a_users_text(bag: World, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat and the dog sat on the log . " * 400)

@@ -96,6 +96,7 @@ def test_places_are_closer_at_the_beginning_and_reach_the_end() -> None:
     assert gaps == sorted(gaps)
 
 
+@pytest.mark.full
 def test_a_run_of_the_study_is_the_recipe_from_its_own_reference(
     world: World, lines: list[dict[str, Any]]
 ) -> None:
@@ -139,6 +140,7 @@ def test_the_table_is_whole_and_says_what_a_run_spent(
     assert start == {sizes[0]["gold"]}, "every run of a size begins at its reference"
 
 
+@pytest.mark.full
 def test_all_pairs_as_few_pairs_are_the_same_run(world: World) -> None:
     """So that the control differs in the pairs alone."""
     alike = {**TINY, "few": len(world.task.pairs), "losses": ("ipo",)}

@@ -53,6 +53,7 @@ def test_noise_of_both_algorithms_is_measured_and_never_cancels() -> None:
     assert effects(gold)["nothing"] == pytest.approx(0.3)
 
 
+@pytest.mark.full
 def test_the_table_is_whole_and_says_what_it_spent(world: World) -> None:
     lines = list(study(world, runs=2, **TINY))
     cells = {x["cell"]: x for x in lines if "cell" in x}
@@ -87,6 +88,7 @@ def test_a_cell_is_the_recipe(world: World, name: str, module: object) -> None:
     assert all(torch.equal(v, by_hand.state_dict()[k]) for k, v in policy.state_dict().items())
 
 
+@pytest.mark.full
 def test_a_factor_changes_what_it_says_and_nothing_else(world: World) -> None:
     def task(cell: Cell, noise: float = 0.0) -> Task:
         return four_factors._task(world, cell, 0, Data(40, 1, noise), 8)

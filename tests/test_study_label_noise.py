@@ -63,6 +63,7 @@ def test_what_cannot_be_solved_is_null_and_no_verdict() -> None:
         label_noise.claim.effect({"study": lines})
 
 
+@pytest.mark.full
 def test_real_votes_come_from_a_file_and_a_bad_row_is_named(bag: World, tmp_path: Path) -> None:
     file = tmp_path / "votes.jsonl"
     rng = torch.Generator().manual_seed(0)

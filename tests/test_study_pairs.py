@@ -90,6 +90,7 @@ def test_all_pairs_can_be_trained_on(bandit: World) -> None:
     assert line["held_out_loss"] is None and line["loss"] > 0
 
 
+@pytest.mark.full
 def test_with_all_raters_more_passes_do_not_turn_the_share_that_flips(bag: World) -> None:
     few, many = (
         next(ranking_accuracy.study(bag, betas=(0.1,), passes=p, raters=0)) for p in (6, 30)

@@ -26,6 +26,7 @@ def world() -> World:
     return world_of("study")(seed=0)
 
 
+@pytest.mark.full
 def test_the_encoder_finds_the_word_that_fails_and_needs_its_labels() -> None:
     words = Vocabulary(["what", "why", "is", "a", "b", "c", "d"])
     draw = torch.Generator().manual_seed(0)
@@ -56,6 +57,7 @@ def test_answers_agree_by_the_share_of_the_most_frequent() -> None:
     assert agreeing(answer).tolist() == [0.75, 0.25]
 
 
+@pytest.mark.full
 def test_exchanged_labels_know_the_routes_and_not_the_questions() -> None:
     """Route b is good for "what" and bad for "why"; c is bad for both."""
     words = Vocabulary(["what", "why", "is", "a", "b", "c", "d"])
@@ -113,6 +115,7 @@ def test_the_study_trains_answers_and_chooses(world: World) -> None:
         next(prompt_risk.study(world, slip=2.0))
 
 
+@pytest.mark.full
 def test_the_part_on_rewriting_is_the_encoders_to_win(world: World) -> None:
     """With a perfect predictor in the encoder's place it holds. Where rewrites slip it would not:
     a question about a commoner thing is truly safer, and answers nothing.
@@ -145,6 +148,7 @@ def test_the_part_on_rewriting_is_the_encoders_to_win(world: World) -> None:
     assert kept[part] == kept["room for rewriting"] > least[part] > slipped[part]
 
 
+@pytest.mark.full
 def test_your_own_labels_are_judged_on_questions_not_seen(world: World, tmp_path: Path) -> None:
     file, draw = tmp_path / "answers.jsonl", torch.Generator().manual_seed(0)
     rows = []
@@ -164,6 +168,7 @@ def test_your_own_labels_are_judged_on_questions_not_seen(world: World, tmp_path
         next(prompt_risk.study(world, answers=str(file)))
 
 
+@pytest.mark.full
 def test_your_own_routes_are_ranked_and_taken(world: World, tmp_path: Path) -> None:
     """One pipeline fails at "why", the other at "what": no fixed one is good."""
     file = tmp_path / "answers.jsonl"

@@ -29,10 +29,12 @@ def timeless(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in x.items() if k != "seconds"} for x in found]
 
 
+@pytest.mark.full
 def test_a_study_is_a_function_of_its_seed() -> None:
     assert timeless(lines(1)) == timeless(lines(1)) != timeless(lines(2))
 
 
+@pytest.mark.full
 def test_all_kinds_have_one_judge_and_spend_as_much() -> None:
     found = {kind: lines(1, players=kind) for kind in PLAYERS}
     judges = {str(x[0]) for x in found.values()}

@@ -31,6 +31,7 @@ def test_it_stops_a_run_that_turns_and_names_a_better_step() -> None:
     assert last["low"] <= last["win"] <= last["high"] < 0.5 + 0.15
 
 
+@pytest.mark.full
 def test_labels_after_a_stop_choose_where_to_go_back_to() -> None:
     """Over several runs: what is gone back to is near the peak, nearer than the best that the looks
     compared with.
@@ -218,6 +219,7 @@ def test_judges_may_help_and_choose(settings: dict[str, Any]) -> None:
     assert len({(q.step, q.place) for q in labeler.seen}) == len(labeler.seen)
 
 
+@pytest.mark.full
 def test_uneven_choice_asks_where_judges_disagree() -> None:
     def asked(uneven: bool) -> float:
         door, labeler = Script(rises, judges=3), Reads()

@@ -93,6 +93,7 @@ def test_two_processes_stop_where_one_does_and_pay_once(tmp_path: Path) -> None:
     ), "the second process asked nobody"
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_both_wait_for_people(tmp_path: Path) -> None:
     codes, said = launched(tmp_path, 2, *RUN, "--watch", "csv", "--max-steps", "8", "--out", "a")

@@ -42,6 +42,7 @@ def test_only_the_reward_models_are_new() -> None:
     }  # the old judges' are left out
 
 
+@pytest.mark.full
 def test_fitting_longer_fits_better_and_twice_is_the_same() -> None:
     """The arguments reach the fit: its Loop's fields and its constants."""
     world = table.world(seed=1, **SMALL)
@@ -132,6 +133,7 @@ def test_run_with_a_fit_is_recorded_resumed_and_replayed(
     assert "no --fit.smoothing" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_a_world_of_the_user_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(MINE, encoding="utf-8")
@@ -202,6 +204,7 @@ def test_a_world_of_the_user_s_own(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "there is no file" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_networks_learn_what_they_read_and_linear_models_do_not() -> None:
     """--world.hidden: the contrastive term and MetaRM have a representation to change."""
     world = table.world(seed=1, members=3, hidden=8)

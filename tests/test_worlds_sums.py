@@ -175,6 +175,7 @@ def test_a_demonstrated_verdict_is_right_and_of_spark_s_form() -> None:
         assert len(kind) > 500 and sum(kind) / len(kind) == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.full
 def test_a_reference_that_was_shown_verdicts_gives_them(cache: Path) -> None:
     items = ["3 + 4 mod 7 : 3 + 4 = 0 ; answer 0 :", "3 + 4 mod 7 : 3 + 4 = 1 ; answer 1 :"]
     policy = world(**TINY, task="modular", judged=0.5).task.reference
