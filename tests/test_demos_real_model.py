@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from assay import Run
-from demos.real_model import judges, models, shown
+from demos.real_model import gold, judges, models, shown
 from demos.real_model.prompts import FORMS, THINGS, prompts
 
 
@@ -57,6 +61,35 @@ def test_all_pairs_of_a_prompt_are_compared_and_labels_are_wrong_as_often_as_ask
     assert len(rows) == 2 * 6
     assert all(r["chosen"][0] == r["rejected"][0] == r["prompt"] for r in rows)
     assert sum(r["chosen"] > r["rejected"] for r in rows) == right
+
+
+def _words(texts: Sequence[str]) -> list[Tensor]:
+    """The encoder's place taken by counts of words, at length 1."""
+    return [
+        torch.nn.functional.normalize(
+            torch.stack([torch.tensor(float(w in re.findall("[a-z]+", t.lower()))) for w in WORDS]),
+            dim=0,
+        )
+        for t in texts
+    ]
+
+
+WORDS = sorted({w for f in FORMS for w in re.findall("[a-z]+", f.lower())} | set(THINGS))
+
+
+def test_gold_is_a_probability_over_the_questions_about_a_thing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gold, "embeddings", _words)
+    gold._questions.cache_clear()
+    asked = [f.format("owls") for f in FORMS]
+    one = gold.told_apart(asked, ["a short poem about owls"] * len(asked))
+    assert sum(one) == pytest.approx(1.0, abs=1e-5)  # one of them was asked
+    assert one.index(max(one)) == FORMS.index("Write a short poem about {}.")
+    assert gold.told_apart(asked[:3], ["", " ", "\n"]) == pytest.approx([1 / len(FORMS)] * 3)
+    with pytest.raises(KeyError):  # a question of another kind has no others to be told from
+        gold.told_apart(["Who are you?"], ["owls"])
+    gold._questions.cache_clear()
 
 
 def _run(best: int) -> Run:

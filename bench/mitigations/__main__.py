@@ -79,7 +79,7 @@ def _seed(seed: int, model: Path, answers: list[dict[str, Any]], out: Path, only
     """Fit the reward models of a seed and run every method against them."""
     import assay
     from demos.real_model import judges
-    from demos.real_model.gold import relevance
+    from demos.real_model.gold import told_apart
 
     own = out / "rewards" / str(seed)
     pairs = out / f"pairs-{seed}.jsonl"
@@ -91,7 +91,7 @@ def _seed(seed: int, model: Path, answers: list[dict[str, Any]], out: Path, only
         "model": str(model),
         "prompts": str(out / "train.jsonl"),
         "rewards": str(own),
-        "gold": relevance,
+        "gold": told_apart,
         **TRAINING,
     }
 

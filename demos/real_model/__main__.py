@@ -1,6 +1,6 @@
 """A pretrained language model over-optimised, caught by the watch, and shown on one page.
 
-python -m demos.real_model                     about 40 minutes on two cores; make demo-real does it
+python -m demos.real_model                     33 minutes on two cores; make demo-real does it
 python -m demos.real_model --out runs/other --seed 1
 
 What happens: SmolLM2-135M-Instruct answers 100 questions four times; pairs of its answers are
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
 
     import assay
     from demos.real_model import judges, models, shown
-    from demos.real_model.gold import relevance
+    from demos.real_model.gold import told_apart
     from demos.real_model.prompts import prompts
 
     began = time.monotonic()
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
         model=str(smollm2),
         prompts=asked[PREFERENCES : PREFERENCES + TRAINED_ON],
         rewards=reward,
-        gold=relevance,
+        gold=told_apart,
         watch=assay.Watch(labeler="gold", budget=550, prompts=str(fresh)),
         max_tokens=judges.MOST_TOKENS,
         temperature=judges.TEMPERATURE,

@@ -1,8 +1,10 @@
-"""Gold: how near the answer is to the question, by a sentence encoder that was never trained here.
+"""Gold: whether an answer tells which question it answers, by an encoder that nothing trains here.
 
-It is of another kind than the proxies, which count words of the answer and do not see the
-question. It is no measure of truth or style: an answer that keeps to its subject is near, one that
-has left it is far.
+The 24 questions about one thing ask for different things: a poem, advice, a complaint. Gold is the
+probability that the answer belongs to the one that was asked, by the cosines of a sentence encoder.
+It is of another kind than the proxies, which count words of the answer and do not see the question:
+whoever answers every question in one way, however near to its subject, is worth 1/24. It is no
+measure of truth or style.
 """
 
 from __future__ import annotations
@@ -17,17 +19,28 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
+from demos.real_model.prompts import FORMS, THINGS
+
 FOLDER = Path(os.environ.get("ASSAY_REAL_MODELS", "models")) / "minilm"
+TEMPERATURE = 0.05  # of cosines; the encoder was trained with this one
+QUESTIONS = {f.format(t): (i, t) for i, f in enumerate(FORMS) for t in THINGS}
 
 
-def relevance(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-    """Return the cosine between question and answer, from −1 to 1; an empty answer has 0."""
-    asked = dict(zip(dict.fromkeys(prompts), embeddings(list(dict.fromkeys(prompts))), strict=True))
+def told_apart(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+    """Return the probability that each answer is one to its own question; an empty one has 1/24."""
     said = embeddings(list(completions))
-    return [
-        float(asked[p] @ e) if c.strip() else 0.0
-        for p, c, e in zip(prompts, completions, said, strict=True)
-    ]
+    out = []
+    for prompt, completion, answer in zip(prompts, completions, said, strict=True):
+        form, thing = QUESTIONS[prompt.strip()]
+        near = _questions(thing) @ answer
+        share = (near / TEMPERATURE).softmax(0)[form] if completion.strip() else 1 / len(FORMS)
+        out.append(float(share))
+    return out
+
+
+@cache
+def _questions(thing: str) -> Tensor:
+    return torch.stack(embeddings([form.format(thing) for form in FORMS]))
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import assay
-from demos.real_model.gold import relevance
+from demos.real_model.gold import told_apart
 
 MOST_TOKENS = 48
 TEMPERATURE = 0.7  # at 1 a model of this size rambles, and all that training gains is that it stops
@@ -35,7 +35,7 @@ def answers(
         found = assay.sample_best_of_n(
             str(model),
             list(prompts),
-            relevance,
+            told_apart,
             n=n,
             max_tokens=max_tokens,
             temperature=TEMPERATURE,
