@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from assay.data.escape import count, number
 from assay.records.best import state_of, state_said
-from assay.records.methods import Ground, Track, flat
+from assay.records.methods import Ground, Track
 from assay.records.result import without_reward
+from assay.records.same_world import flat
 from assay.report import flags
 from assay.report.render import counted
 from assay.report.table import Cell, Table, named
