@@ -26,7 +26,7 @@ demo-real: $(STAMP)  ## Trains a pretrained model against a learned reward, watc
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt gguf==0.19.0 sentencepiece==0.2.3
 	$(BIN)/python -m demos.real_model
 
-test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smallest world: under 10 minutes.
+test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smallest world: 24 minutes of two cores.
 	$(PYTEST) -m "not full and not browser and not nightly"
 
 test-all: $(STAMP) .venv/.browser trl ray  ## Runs every test, those of the optional environments included; vLLM's are run by make vllm.
