@@ -22,11 +22,11 @@ help:  ## Lists the commands.
 demo: $(STAMP)  ## Shows an over-optimised proxy and best-of-n, measured: about three minutes.
 	$(BIN)/python -m assay demo
 
-demo-real: $(STAMP)  ## Trains a pretrained model against a learned reward, watched: 33 minutes of two cores, two models from PyPI.
+demo-real: $(STAMP)  ## Trains a pretrained model against a learned reward, watched: half an hour of two cores, two models from PyPI.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt gguf==0.19.0 sentencepiece==0.2.3
 	$(BIN)/python -m demos.real_model
 
-test: $(STAMP)  ## Runs every law, and of the contract each recipe on its smallest world: 24 minutes of two cores.
+test: $(STAMP)  ## Runs all tests but the longest, which make test-all has: about 25 minutes of two cores.
 	$(PYTEST) -m "not full and not browser and not nightly"
 
 test-all: $(STAMP) .venv/.browser trl ray  ## Runs every test, those of the optional environments included; vLLM's are run by make vllm.

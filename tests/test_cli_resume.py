@@ -168,7 +168,6 @@ def test_killed_and_resumed_from_outside(tmp_path: Path) -> None:
     assert len(readings("a")) > 20
 
 
-@pytest.mark.full
 def test_sigterm_leaves_an_interrupted_run_that_goes_on(tmp_path: Path) -> None:
     path = mine("import time; time.sleep(0.05)")
     longer = [

@@ -55,6 +55,16 @@ def test_runs_of_one_seed_share_what_goes_with_it(tmp_path: Path) -> None:
         compare([folder], baseline="plain", per_seed=["rewards"])
 
 
+def test_a_method_that_reads_no_pairs_shares_a_world_with_one_that_does(tmp_path: Path) -> None:
+    folder = _with_reward(tmp_path, OWN)
+    for file in folder.rglob("run.json"):
+        about = json.loads(file.read_text())
+        about["world"]["pairs"] = f"pairs-{about['seed']}" if about["recipe"] == "mine" else None
+        file.write_text(json.dumps(about))
+    found, _ = compare([folder], baseline="plain", per_seed=["rewards", "pairs"])
+    assert [w["seeds"] for w in found["worlds"]] == [3]
+
+
 def test_a_name_that_no_run_has_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,7 +37,7 @@ MODULES = [
     for m in pkgutil.iter_modules(assay.recipes.__path__)
 ]
 RECIPES = [m for m in MODULES if hasattr(m, "recipe")]
-SLOW = ("policy_discriminator",)  # a minute and a half
+SLOW = ("policy_discriminator",)  # to be killed and resumed: a minute and a half
 SMALL = Loop(max_steps=4, batch_size=6, num_generations=4, learning_rate=0.05)
 QUICK: dict[str, dict[str, Any]] = {
     "best_of_n": {"most": 8},
@@ -50,8 +50,8 @@ def name(module: Any) -> str:
     return module.__name__.rpartition(".")[2]
 
 
-def each(modules: list[Any]) -> Any:
-    marked = [pytest.param(m, marks=[pytest.mark.full] if name(m) in SLOW else []) for m in modules]
+def each(modules: list[Any], slow: tuple[str, ...] = ()) -> Any:
+    marked = [pytest.param(m, marks=[pytest.mark.full] if name(m) in slow else []) for m in modules]
     return pytest.mark.parametrize("module", marked, ids=name)
 
 
@@ -177,7 +177,7 @@ def left_alone(world: World) -> Iterator[None]:
     assert not any(p.requires_grad for p in world.task.reference.parameters())
 
 
-@each(RECIPES)
+@each(RECIPES, slow=SLOW)
 def test_killed_and_resumed_is_the_uninterrupted_run(
     module: Any, world: World, tmp_path: Path
 ) -> None:

@@ -209,7 +209,6 @@ def test_unequal_budgets_are_refused_or_set_apart(folder: Path) -> None:
         compare([folder], baseline="leave_one_out", budget="updates")
 
 
-@pytest.mark.full
 def test_sure_means_sure_among_all(tmp_path: Path) -> None:
     """Sixty methods without effect and one that has one: Holm keeps the false ones out that single
     intervals let in.

@@ -127,7 +127,6 @@ def test_claims_are_told_by_system_with_the_experiment_and_why(
     assert "0 of 1 systems are decided" in none and "1 not run" in none
 
 
-@pytest.mark.full
 def test_the_manual_is_written_and_nothing_else_is_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,7 +147,6 @@ def test_a_claim_that_was_extended_says_so_and_has_a_wider_interval() -> None:
     assert "--seeds 100..114" in more["command"] and "--seeds" not in seen["command"]
 
 
-@pytest.mark.full
 def test_an_interval_at_any_time_is_not_fooled_by_looking() -> None:
     """Of 400 sequences of normal numbers with mean 0, looked at after each of 200, fewer than 5 %
     ever exclude 0 (four standard errors given), where Student's interval does so in most.

@@ -83,7 +83,6 @@ def test_a_reading_of_a_copy_in_bfloat16_has_no_kl(lora: int) -> None:
     assert float(kl.abs().max()) == 0
 
 
-@pytest.mark.full
 def test_many_tiny_steps_in_bfloat16_follow_those_in_float32() -> None:
     """At a learning rate of 1e-6, bfloat16 weights of 0.1 stand still: a step is a hundredth of
     what they can tell apart.

@@ -118,7 +118,6 @@ def repositories(tmp_path: Path) -> Path:
     return home
 
 
-@pytest.mark.full
 def test_from_a_hub_what_was_named_is_fetched_and_nothing_else(
     repositories: Path, tmp_path: Path
 ) -> None:

@@ -19,7 +19,6 @@ from assay.engine.folder_lock import hold
 from assay.records.runs import Run
 
 
-@pytest.mark.full
 def test_two_copies_never_write_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

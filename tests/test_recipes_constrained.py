@@ -165,7 +165,6 @@ def test_a_search_says_how_many_vertices_it_reached_and_waits_for_the_first() ->
         assert curve[-1]["stats"]["near"] == share
 
 
-@pytest.mark.full
 def test_components_circle_their_points() -> None:
     """Gradient play circles, and slowly; a further point is followed further, and beyond it the
     weights go down.

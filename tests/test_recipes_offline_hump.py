@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.recipes import direct_alignment
@@ -15,7 +13,6 @@ from assay.stats.readings import path
 from assay.worlds import table
 
 
-@pytest.mark.full
 def test_a_run_that_turns_is_fitted_by_the_rl_form() -> None:
     world = table.world(pairs=200, noise=0.3, seed=2)
     loop = replace(world.loop, max_steps=300, seed=2)

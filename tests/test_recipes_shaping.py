@@ -97,7 +97,6 @@ def test_references_are_the_prompt_s_own_and_not_the_policy_s(world):
     assert both.any() and torch.equal(anchors[both], early[both])
 
 
-@pytest.mark.full
 def test_the_release_s_price_is_another(world):
     long = replace(SMALL, max_steps=40, num_generations=32)
     free, k1, theirs = (

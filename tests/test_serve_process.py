@@ -66,7 +66,6 @@ def process(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]
         started.communicate()
 
 
-@pytest.mark.full
 def test_sigterm_ends_it_with_0_after_what_was_taken_is_answered(judge: str) -> None:
     with process(judge, "--port", "0") as (server, said), client(said["url"]) as c:
         assert said["try"].startswith(f"curl -s {said['url']}/v1/score ")

@@ -159,7 +159,6 @@ class LockMachine(RuleBasedStateMachine):
         assert seen == [self.holder is not None] * len(seen)
 
 
-@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12: of threads
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork and locks a file instead")
 @pytest.mark.parametrize("profile", PROFILES)

@@ -62,7 +62,8 @@ class SameWorld:
         for key in [k for k in world if k.split(".")[0] in self.per_seed]:
             value = world.pop(key)
             self._seen.add(key.split(".")[0])
-            self._same(run, key, json.dumps([value, about.inputs.get(str(value))]))
+            if value not in (None, "", []):  # a recipe that reads no pairs has none to share
+                self._same(run, key, json.dumps([value, about.inputs.get(str(value))]))
         data = {p: d for p, d in about.inputs.items() if p in map(str, world.values())}
         return world, json.dumps([world, data, about.gold_kind, about.golds], sort_keys=True)
 

@@ -1,6 +1,6 @@
 """A pretrained language model over-optimised, caught by the watch, and shown on one page.
 
-python -m demos.real_model                     33 minutes on two cores; make demo-real does it
+python -m demos.real_model                     half an hour on two cores; make demo-real does it
 python -m demos.real_model --out runs/other --seed 1
 
 What happens: SmolLM2-135M-Instruct answers 100 questions four times; pairs of its answers are
