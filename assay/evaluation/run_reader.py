@@ -128,8 +128,11 @@ class RunReader:
         others = {"fresh/gold_reference": Step(self.task.reference), "fresh/gold_last": end}
         if self.lookout is not None:
             others["fresh/gold_kept"] = self.lookout.kept()
-        stats = {k: self.reader(s, fresh)[0]["gold"] for k, s in others.items()}
         line, rows = self.reader(step, fresh)
+        stats = {
+            k: line["gold"] if s.policy is step.policy else self.reader(s, fresh)[0]["gold"]
+            for k, s in others.items()  # one policy twice would draw the same completions twice
+        }
         return self._write(line, rows, best["step"], "best", stats)
 
     def _write(

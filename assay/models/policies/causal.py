@@ -210,11 +210,10 @@ class Causal(nn.Module):
                 "language model over the same vocabulary"
             )
 
-        def of(rows: Samples) -> Tensor:
-            each = functools.partial(token_kl, self, reference)
-            return self._in_passes(each, rows, "KL to the reference")
-
-        return by_rows(of, samples)
+        if reference is self:
+            return samples.logp.new_zeros(samples.mask.shape[:2])
+        each = functools.partial(token_kl, self, reference)
+        return by_rows(lambda rows: self._in_passes(each, rows, "KL to the reference"), samples)
 
     def sample_and_kl(
         self, reference: Policy, prompts: Prompts, n: int, rng: Rng
