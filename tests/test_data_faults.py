@@ -188,6 +188,8 @@ def test_dropping_everything_is_an_error(write: Write) -> None:
         (gzip.compress(b'{"prompt": 1}\n' * 999, mtime=0)[:30], "a.jsonl.gz", "damaged gzip"),
         ('{"prompt": "p"}'.encode("utf-16"), "a.jsonl", "UTF-16"),
         (b"\x00\x01\x02garbage", "a.bin", "has an unknown format"),
+        (b"\x00\x01\x02garbage", "a.txt", "has an unknown format"),
+        (b"prompt\n", "a.txt", "has no rows"),
         (b"PAR1garbage", "a.parquet", "cannot be read"),
         (b"[]", "a.json", "has no rows"),
         (b"prompt,chosen\n", "a.csv", "has no rows"),

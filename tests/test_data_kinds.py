@@ -230,3 +230,29 @@ def test_many_rows_take_seconds(tmp_path: Path) -> None:
     assert (
         time.process_time() - began < 20
     )  # a second or two without these tests' own checks of types
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "prompts"),
+    [
+        ("Explain bees, please.\n\nWrite a poem; short.\n", "lines of text", [21, 20]),
+        ("[Write] it, {now}\n{name}, hello\n", "lines of text", [17, 13]),
+        ("prompt\nExplain bees, please.\n", "lines of text", [21]),
+        ("One line | with, every; mark\n", "lines of text", [28]),
+        ("prompt,note\nExplain bees.,first\n", "CSV", [13]),
+        ("prompt\tnote\nExplain bees.\tfirst\n", "TSV", [13]),
+        ('{"prompt": "Explain bees."}\n', "JSON lines", [13]),
+        ('[{"prompt": "Explain bees."}]\n', "JSON array", [13]),
+    ],
+)
+def test_a_text_file_holds_a_prompt_a_line_if_it_is_no_table(
+    tmp_path: Path, text: str, kind: str, prompts: list[int]
+) -> None:
+    packed = gzip.compress(text.encode(), mtime=0)
+    for name, raw in {"a.txt": text.encode(), "a.txt.gz": packed}.items():
+        (tmp_path / name).write_bytes(raw)
+        found = data.scan_file(tmp_path / name)
+        found.faults.stop()
+        assert found.source.format.removesuffix(", gzipped") == kind
+        assert found.layout.kind == "prompts"
+        assert sorted(found.characters.elements()) == sorted(prompts)

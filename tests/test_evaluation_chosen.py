@@ -95,7 +95,7 @@ def test_the_cost_is_said_at_the_start_and_once_it_was_timed(large: Any) -> None
     start, later = told(large, (60.0, 120.0))
     assert start == (
         "each reading samples 8 completions for each of 128 held-out prompts; 21 readings in 100 "
-        "steps (--eval-steps 5), and 3 more at the end: the best checkpoint again, beside the "
+        "steps (--eval-steps 5); at the end up to 3 more: the best checkpoint again, beside the "
         "reference and the last policy"
     )
     assert later == (

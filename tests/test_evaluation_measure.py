@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 import torch
 from small import BANDIT
 
-from assay.core import Loop, World
+from assay.core import Loop, Rng, Step, World
 from assay.engine.folder_lock import only_writer
 from assay.errors import InputError
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import Measurement, measure
+from assay.evaluation.reading import Reader
 from assay.recipes import leave_one_out
 from assay.records.best import best
 from assay.records.runs import Run
@@ -70,8 +72,6 @@ def test_the_best_policy_is_the_one_that_was_read(
     golds = {r["step"]: r["gold"] for r in readings[:-1]}
     assert top["step"] == max(golds, key=lambda t: golds[t]) and top["chosen_by"] == "gold"
     with torch.no_grad():
-        from assay.core import Rng
-
         x = driven.policy().sample(world.held_out, 8, Rng(LOOP.seed)("read")("same"))
     assert world.gold is not None
     assert float(world.gold(x)[0].mean()) == pytest.approx(golds[top["step"]], abs=1e-6)
@@ -81,6 +81,29 @@ def test_the_best_policy_is_the_one_that_was_read(
         held = {f for p in (top, driven.result["last"]) if (f := p["file"])}
         found = {p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*.safetensors")}
         assert found == held
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_one_policy_is_read_once_at_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch, sign: float
+) -> None:
+    proxy = world.task.rewards
+    mine = replace(world, gold=lambda x: sign * proxy(x)[:1], facts=None)
+    seen, read = [], Reader.__call__
+
+    def counted(self: Reader, step: Step, rng: Rng) -> Any:
+        seen.append((step.policy, rng))
+        return read(self, step, rng)
+
+    monkeypatch.setattr(Reader, "__call__", counted)
+    driven = Measurement(leave_one_out.recipe, mine, LOOP, {}, HOW)
+    *_, last = driven.readings()
+    fresh = [policy for policy, rng in seen if rng.key == Rng(LOOP.seed)("read")("chosen").key]
+    assert len(fresh) == len({id(p) for p in fresh}) == 2
+    assert last["step"] == (LOOP.max_steps if sign > 0 else 0)
+    if sign < 0:
+        again = driven.reads.reader(Step(mine.task.reference), seen[-1][1])[0]["gold"]
+        assert last["stats"]["fresh/gold_reference"] == last["gold"] == again
 
 
 def test_a_wrong_argument_of_a_recipe_is_recorded(world: World, tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
-"""Open a data file: JSON lines, a JSON array, CSV, TSV, Parquet, a `datasets` folder or a hub name.
+"""Open a data file: JSON lines, a JSON array, CSV, TSV, Parquet, a `datasets` folder, a hub name,
+or prompts in lines of text.
 
-The format is detected from the first bytes, not from the name. Rows are streamed. Nothing is
-executed or unpickled: a saved folder is read as Arrow files, and the code of a hub dataset is never
-run.
+The format is detected from the first bytes, not from the name, save that `.txt` may be plain text.
+Rows are streamed. Nothing is executed or unpickled: a saved folder is read as Arrow files, and the
+code of a hub dataset is never run.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from assay.data.faults import Faults, clipped
 from assay.data.folders import folder_rows, hub_rows, parquet_rows
-from assay.data.text_rows import SAVE, Row, beginning, json_array, json_lines, table
+from assay.data.prompt_columns import PROMPT
+from assay.data.text_rows import SAVE, Row, beginning, json_array, json_lines, plain_lines, table
 from assay.data.unpacked import OTHERS
 from assay.errors import InputError
 from assay.registry.live import Live
@@ -115,6 +118,9 @@ def open_source(path: str | Path | Source, *, split: str | None = None) -> Sourc
         raise InputError(f"{name} has only blank space; give a file with at least one row")
     suffix = Path(p.stem).suffix.lower() if packed and p.suffix == ".gz" else p.suffix.lower()
     inner = ", gzipped" if packed else ""
+    if suffix == ".txt" and b"\0" not in text and not _structured(text):
+        header = text.splitlines()[0].strip().lower().decode("utf-8", "replace") in PROMPT
+        return Source(name, f"lines of text{inner}", True, plain_lines(p, packed, header=header), p)
     if text[:1] == b"{":
         return Source(name, f"JSON lines{inner}", True, json_lines(p, packed), p)
     if text[:1] == b"[":
@@ -126,8 +132,20 @@ def open_source(path: str | Path | Source, *, split: str | None = None) -> Sourc
         return Source(name, f"JSON lines{inner}", True, json_lines(p, packed), p)
     raise InputError(
         f"{name} has an unknown format (it begins with {clipped(text[:12])}); give JSON lines, "
-        "a JSON array, CSV, TSV, Parquet, a saved datasets folder or a hub name"
+        "a JSON array, CSV, TSV, Parquet, prompts in lines of text (.txt), a saved datasets folder "
+        "or a hub name"
     )
+
+
+def _structured(text: bytes) -> bool:
+    """Whether a file named .txt holds JSON or a table, not one prompt a line.
+
+    A table's first line names its columns: words with a tab, comma, semicolon or bar between them.
+    """
+    if re.match(rb"\{\s*[\"}]|\[\s*[{\]]", text):
+        return True
+    cells = re.split(rb"[\t,;|]", text.splitlines()[0])
+    return len(cells) > 1 and all(re.fullmatch(rb"\s*\"?[A-Za-z_][\w.]*\"?\s*", c) for c in cells)
 
 
 def _delimiter(header: bytes, suffix: str) -> tuple[str, str]:

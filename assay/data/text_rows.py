@@ -1,4 +1,4 @@
-"""Rows of text files: JSON lines, a JSON array, CSV and TSV, gzipped or not."""
+"""Rows of text files: JSON lines, a JSON array, CSV, TSV and plain lines, gzipped or not."""
 
 from __future__ import annotations
 
@@ -109,6 +109,25 @@ def _lines(path: Path, packed: bool, faults: Faults) -> Iterator[tuple[int, str]
                 f"the packed data ends or breaks here ({why})",
                 "fetch or pack the file again",
             )
+
+
+def plain_lines(path: Path, packed: bool, *, header: bool) -> Rows:
+    """Rows of plain text, a prompt a line; blank lines are no rows.
+
+    Args:
+        path: The file, in UTF-8.
+        packed: Whether it is gzipped.
+        header: Whether its first line that is not blank names the column.
+    """
+
+    def rows(faults: Faults) -> Iterator[tuple[int, Row]]:
+        every = _lines(path, packed, faults)
+        if header:
+            next(every, None)
+        for i, text in every:
+            yield i, {"prompt": text.strip()}
+
+    return rows
 
 
 def json_array(path: Path, packed: bool) -> Rows:

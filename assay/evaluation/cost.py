@@ -54,7 +54,7 @@ class Cost:
             each = counted(self.config.eval_generations, "completion")
             looks = f"{counted(n, 'reading')} in {counted(steps, 'step')}"
             end = (
-                f", and {self.end} more at the end: the best checkpoint again, beside the "
+                f"; at the end up to {self.end} more: the best checkpoint again, beside the "
                 "reference and the last policy"
                 if self.end
                 else ""

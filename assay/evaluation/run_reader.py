@@ -120,11 +120,12 @@ class RunReader:
         # the address keeps its first name, since the numbers follow from it
         best, fresh = self.progress.best, self.eyes("chosen")
         end = next((s for s in last if s.tag == best["tag"]), last[-1])
-        step = (
-            Step(self.task.reference, reward=last[0].reward)
-            if best["step"] == 0
-            else self.policies.load(best["step"], best["tag"], end)
-        )
+        if best["step"] == 0:
+            step = Step(self.task.reference, reward=last[0].reward)
+        elif (best["step"], best["tag"]) == (self.progress.last_read, end.tag):
+            step = end
+        else:
+            step = self.policies.load(best["step"], best["tag"], end)
         others = {"fresh/gold_reference": Step(self.task.reference), "fresh/gold_last": end}
         if self.lookout is not None:
             others["fresh/gold_kept"] = self.lookout.kept()
