@@ -12,8 +12,9 @@ prompt under the reference, in which a fall is measured.
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def against(
     """Predict each run of a file and measure it.
 
     Args:
-        path: JSON lines as above.
+        path: JSON lines as above, or a kept run.
         made: The calibration.
         say: Told both, a run a line.
 
@@ -43,13 +44,33 @@ def against(
         InputError: A line lacks something, or its numbers do not fit each other.
     """
     out = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        scores, d, gold = _run(path, number, json.loads(line))
+    for number, run in _runs(path):
+        scores, d, gold = _run(path, number, run)
         said, found = predict(parting(scores, proxy=0), calibration=made), measured.turn(d, gold)
         state = "turned" if found.turned else "had not turned"
-        say(f"line {number}: {state} at √KL = {found.d:.2f}. {said.lines()[0]}")
+        say(f"{path.name}, line {number}: {state} at √KL = {found.d:.2f}. {said.lines()[0]}")
         out.append((said, found))
     return out
+
+
+def _runs(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.suffix != ".npz":
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            yield number, json.loads(line)
+        return
+    with np.load(path) as f:
+        gold, about = f["gold"].astype(float), ast.literal_eval(str(f["about"]))
+        yield (
+            1,
+            {
+                "kind": f"{about['world']} {about['recipe']}",
+                "seed": about["world_seed"],
+                "scores": f["audited"],
+                "d": np.sqrt(np.maximum(f["kl"].astype(float), 0)),
+                "gold": gold.mean((1, 2)),
+                "gold_deviation": float(np.sqrt(gold[0].var(-1, ddof=1).mean())),
+            },
+        )
 
 
 def _run(path: Path, number: int, x: dict[str, Any]) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """The mitigations on a pretrained language model, each seed with reward models of its own.
 
-python -m bench.mitigations --out runs/mitigations      hours; the same call goes on where it was
+python -m bench.mitigations --out runs/mitigations      four hours; the same call goes on
+python -m bench.mitigations --results FILE              writes what every run here read
 python -m bench.mitigations --out runs/pilot --seeds 790 --only leave_one_out,dpo
 
 SmolLM2-135M-Instruct answers 400 questions four times (24 tokens). For each seed 100 of these
@@ -13,6 +14,7 @@ probability, by a sentence encoder that nothing trains here, that an answer is o
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import sys
@@ -43,7 +45,12 @@ def main(argv: list[str]) -> int:
     ask.add_argument("--seeds", default=",".join(map(str, JUDGED)))
     ask.add_argument("--only", default="", help="methods, with commas between them")
     ask.add_argument("--page", type=Path, help="a folder for the comparison")
+    ask.add_argument("--results", type=Path, help="write all readings to this file, run nothing")
     args = ask.parse_args(argv)
+    if args.results:
+        rows = read(args.out / "runs")
+        args.results.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+        return 0
     os.environ["ASSAY_REAL_MODELS"] = str(args.models.resolve())
 
     import assay
@@ -75,6 +82,21 @@ def main(argv: list[str]) -> int:
     if args.page:
         found.save(args.page)
     return 0
+
+
+READ = ("step", "tag", "kl", "kl_err", "gold", "gold_err", "proxy", "proxy_err", "n", "labels")
+
+
+def read(runs: Path) -> list[dict[str, Any]]:
+    """Every reading of the runs in a folder, in the order of their names and steps."""
+    out = []
+    for file in sorted(runs.rglob("readings.jsonl")):
+        about = json.loads((file.parent / "run.json").read_text(encoding="utf-8"))
+        name = {"run": file.parent.relative_to(runs).as_posix(), "state": about["state"]}
+        for line in file.read_text(encoding="utf-8").splitlines():
+            reading = json.loads(line)
+            out.append({**name, **{k: reading[k] for k in READ}})
+    return out
 
 
 def _seed(seed: int, model: Path, answers: list[dict[str, Any]], out: Path, only: set[str]) -> None:

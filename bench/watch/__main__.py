@@ -36,9 +36,9 @@ def main(argv: list[str]) -> int:
     )
     ask.add_argument(
         "--world",
-        choices=("table", "grammar", "both"),
+        choices=(*collect.OPEN, "both"),
         default="both",
-        help="replay: which runs; the rest stays",
+        help="replay: which runs; the rest stays; both are table and grammar",
     )
     ask.add_argument(
         "--folder",

@@ -11,6 +11,7 @@ checkpoint gains over another is known ten times as well as from fresh ones.
 
     python -m bench.watch.collect table  --first 0 --last 300
     python -m bench.watch.collect grammar --first 0 --last 48
+    python -m bench.watch.collect smollm2 --first 0 --last 12    # seven minutes a run
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import hashlib
 import importlib
 import math
+import os
 import sys
 import time
 from dataclasses import replace
@@ -31,8 +33,9 @@ import torch
 import assay
 from assay.core import Rng, World
 from assay.worlds import cache, grammar, table
+from bench.watch import pretrained
 
-LOOKS = {"table": 100, "grammar": 30}
+LOOKS = {"table": 100, "grammar": 30, "smollm2": pretrained.LOOKS}
 JUDGED = 4  # of grammar's answers: reward models cost as much as the answers themselves
 # (recipe, its arguments, world's arguments, steps after which learning stops or None, meant to
 # turn)
@@ -56,7 +59,8 @@ GRAMMAR: list[Setting] = [
     ("kl_in_reward", {"beta": 1.0}, {}, None, False),
     ("leave_one_out", {}, {}, 4, False),
 ]
-
+SETTINGS = {"table": TABLE, "grammar": GRAMMAR, "smollm2": pretrained.SETTINGS}
+OPEN = {"table": table.world, "grammar": grammar.world, "smollm2": pretrained.world}
 
 FOLDER = (
     cache.folder() / "bench-watch"
@@ -78,41 +82,47 @@ def sources() -> str:
 
 def setting(name: str, number: int) -> tuple[Setting, int, int]:
     """A run's setting, its world's seed and its own: settings in turn; the grammar has six worlds,
-    the table one a run.
+    the table and SmolLM2 one a run.
     """
-    settings = TABLE if name == "table" else GRAMMAR
+    settings = SETTINGS[name]
     turn = number // len(settings)
-    return settings[number % len(settings)], (number if name == "table" else turn % 6), 1000 + turn
+    seeds = {"table": number, "grammar": turn % 6, "smollm2": 900 + number}
+    return settings[number % len(settings)], seeds[name], 1000 + turn
 
 
 def train(name: str, number: int, looks: int) -> dict[str, Any]:
     """One run and what was seen of it at looks 0 (the reference) to `looks`."""
     (recipe, constants, arguments, stop, meant), world_seed, seed = setting(name, number)
-    world = (table if name == "table" else grammar).world(seed=world_seed, **arguments)
+    world = OPEN[name](seed=world_seed, **arguments)
     assert world.loop is not None
-    each = 1 if name == "table" else 2
+    each = 2 if name == "grammar" else 1
     constants = dict(constants)
+    usual = pretrained.loop(world.loop) if name == "smollm2" else world.loop
     loop = replace(
-        world.loop,
+        usual,
         max_steps=looks * each if stop is None else stop,
         seed=seed,
-        learning_rate=constants.pop("learning_rate", world.loop.learning_rate),
+        learning_rate=constants.pop("learning_rate", None) or usual.learning_rate,
     )
     task = world.task.replaced(rng=Rng(seed)("run"))
     verb = importlib.import_module(f"assay.recipes.{recipe}").recipe
     steps = verb(task, loop=loop, **constants)
     # the smaller the differences, the more answers it takes to know which checkpoint is the better
     # one
-    answers = 16 if name == "grammar" else 32 if meant else 96
-    address = lambda t: Rng(seed)("watch", 0 if name == "grammar" else t)
+    several = {"table": 32 if meant else 96, "grammar": 16, "smollm2": pretrained.ANSWERS}
+    answers = several[name]
+    address = lambda t: Rng(seed)("watch", t if name == "table" else 0)
     seen = [look(world, task.reference, address(0), answers)]
     policy: Any = task.reference
     for t in range(1, looks + 1):
         for _ in range(each):
             step = next(steps, None)
             policy = policy if step is None else step.policy
-        seen.append(look(world, policy, address(t), answers))
+        known = step is None and name != "table"  # the same policy at the same address
+        seen.append(seen[-1] if known else look(world, policy, address(t), answers))
     out = {k: np.stack([s[k] for s in seen]) for k in seen[0]}
+    if name == "smollm2":
+        out["audited"] = pretrained.audited(world)
     about = {
         "world": name,
         "recipe": recipe,
@@ -133,12 +143,16 @@ def look(world: World, policy: Any, rng: Rng, answers: int) -> dict[str, Any]:
     """Gold [B,N], judges [M,B,N], and what is free: KL, entropy, length, repetition, each a mean
     with all answers. On grammar only the first JUDGED answers are judged.
     """
-    x = policy.sample(
-        world.held_out[:16] if world.name == "table" else world.held_out, answers, rng
-    )
+    prompts = world.held_out[:16] if world.name == "table" else world.held_out
+    reference = world.task.reference
+    if hasattr(policy, "sample_and_kl"):  # a language model is not read again
+        x, each = policy.sample_and_kl(reference, prompts, answers, rng)
+    else:
+        x = policy.sample(prompts, answers, rng)
+        each = policy.kl(reference, x)
+    kl = each.mean()
     assert world.gold is not None
     few = x if world.name == "table" else x.pick(torch.arange(JUDGED).expand(len(x), -1))
-    kl = policy.kl(world.task.reference, x).mean()
     held = x.mask
     entropy = -(torch.where(held, x.logp, 0.0).sum(-1) / held.sum(-1).clamp(min=1)).mean()
     action = torch.where(held, x.action, -1 - torch.arange(x.action.shape[-1]))
@@ -159,12 +173,15 @@ def look(world: World, policy: Any, rng: Rng, answers: int) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """Collect runs first … last − 1 that are not there yet."""
     ask = argparse.ArgumentParser()
-    ask.add_argument("world", choices=("table", "grammar"))
+    ask.add_argument("world", choices=tuple(OPEN))
     ask.add_argument("--first", type=int, default=0)
     ask.add_argument("--last", type=int, required=True)
     ask.add_argument("--seconds", type=float, default=math.inf)
+    ask.add_argument("--models", default="models", help="smollm2: where models are kept")
     args = ask.parse_args(argv)
-    torch.set_num_threads(1)
+    os.environ["ASSAY_REAL_MODELS"] = str(Path(args.models).resolve())
+    if args.world != "smollm2":
+        torch.set_num_threads(1)
     began = time.monotonic()
     for number in range(args.first, args.last):
         path = place(args.world, number)

@@ -11,25 +11,26 @@ STRETCHED = f"{min(STRETCHES)} to {max(STRETCHES)} times"
 
 
 def real(d: dict[str, Any]) -> str:
-    """Both worlds' tables."""
+    """The tables of every world that was run."""
     text = """## Real runs
 
 `python -m bench.watch.collect table --last 300; python -m bench.watch.collect grammar --last 48;
-python -m bench.watch replay; python -m bench.watch ceiling`. Runs of the library's recipes,
-trained without a watch; at each look the gold and the rewards of many fresh completions are kept,
-and `assay/watch/session.py` is run on them as it stands: its completions come from these, so
-every chance of winning is known. p(t, b) is the chance that a completion of checkpoint t beats
+python -m bench.watch replay; python -m bench.watch ceiling`, and for a pretrained model `python -m
+bench.watch.collect smollm2 --models FOLDER --last 12` and `--world smollm2`. Runs of the library's
+recipes, trained without a watch; at each look the gold and the rewards of many fresh completions
+are kept, and `assay/watch/session.py` is run on them as it stands: its completions come from these,
+so every chance of winning is known. p(t, b) is the chance that a completion of checkpoint t beats
 one of checkpoint b to the same prompt. The *peak* at look t is the checkpoint up to t with the
-highest mean gold. A run **turns** at the first look with p(t, peak) ≤ .40; it is **steady** if
-p(t, peak) > .45 throughout, and then any alarm is false; the rest is shaded. *Early*: turning
-runs stopped while p(t, peak) had never been ≤ .45. *Labels*: until the alarm, median over runs
-that were stopped; *and after it*: with those that choose where to go back to. *Kept*: runs that
-turn in which the checkpoint has at least 90 % of the peak's gain in gold over the reference
-(where nothing is gained: the reference itself); runs not stopped go back to nothing and count
-with their last checkpoint. *Best so far*: the last of the stretch compared with. *Gold gained*:
-over the reference, by what is gone back to, mean over runs that turn.
+highest mean gold. A run **turns** at the first look with p(t, peak) ≤ .40; it is **steady** if p(t,
+peak) > .45 throughout, and then any alarm is false; the rest is shaded. *Early*: turning runs
+stopped while p(t, peak) had never been ≤ .45. *Labels*: until the alarm, median over runs that were
+stopped; *and after it*: with those that choose where to go back to. *Kept*: runs that turn in which
+the checkpoint has at least 90 % of the peak's gain in gold over the reference (where nothing is
+gained: the reference itself); runs not stopped go back to nothing and count with their last
+checkpoint. *Best so far*: the last of the stretch compared with. *Gold gained*: over the reference,
+by what is gone back to, mean over runs that turn.
 """
-    for world in ("table", "grammar"):
+    for world in ("table", "grammar", "smollm2"):
         if world in d:
             text += runs_of(world, d[world], d.get("ceiling", {}).get(world))
         if world in d.get("kept", {}):

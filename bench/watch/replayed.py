@@ -203,7 +203,7 @@ def oracle(run: Kept) -> Outcome:
 
 def rounds(world: str) -> Callable[[int], bool]:
     """Whether thresholds are found on a run: each round has every setting once."""
-    settings = len(collect.TABLE if world == "table" else collect.GRAMMAR)
+    settings = len(collect.SETTINGS[world])
     return lambda number: number // settings % 2 == 0
 
 
@@ -223,7 +223,7 @@ def ceiling(say: Callable[[str], None], folder: Path, worlds: Sequence[str]) -> 
         found = [
             (number, float(replay.shares(run)[replay.by_wins(run)]))
             for number, run in runs(world, folder)
-            if run.kind()[0] == "turns" and (world == "grammar" or number % 2)
+            if run.kind()[0] == "turns" and (world != "table" or number % 2)
         ]
         k = sum(share >= 0.9 for _, share in found)
         out[world] = {
@@ -248,7 +248,7 @@ def all_of(
         for number, run in runs(world, folder):
             r = about(number, run)
             facts.append(r)
-            some = world == "grammar" or (number % 2 == 1 and number >= RIVALS)
+            some = world != "table" or (number % 2 == 1 and number >= RIVALS)
             for name, (settings, flip) in WATCHES.items():
                 if name == "watch" or some:
                     done.setdefault(name, []).append(
@@ -265,7 +265,7 @@ def all_of(
         if not facts:
             continue
         fresh = {
-            k: [x for x in v if world == "grammar" or x[0]["number"] % 2] for k, v in done.items()
+            k: [x for x in v if world != "table" or x[0]["number"] % 2] for k, v in done.items()
         }
         kinds = {
             m: {
