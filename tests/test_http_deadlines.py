@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import socket
 import threading
 import time
@@ -107,7 +108,13 @@ class Server:
 
     def _serve(self, peer: socket.socket, act: Act) -> None:
         with suppress(OSError), peer:
-            self.heads.append(peer.recv(65536))
+            raw = peer.recv(65536)
+            head, _, body = raw.partition(b"\r\n\r\n")
+            said = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            # who closes with bytes unread resets the connection, and the reply may be lost
+            while said is not None and len(body) < int(said[1]) and (more := peer.recv(65536)):
+                body += more
+            self.heads.append(head)
             act(peer)
 
 
