@@ -240,6 +240,7 @@ def test_many_rows_take_seconds(tmp_path: Path) -> None:
         ("prompt\nExplain bees, please.\n", "lines of text", [21]),
         ("One line | with, every; mark\n", "lines of text", [28]),
         ("prompt,note\nExplain bees.,first\n", "CSV", [13]),
+        ("prompt,row-id\nExplain bees.,first\n", "CSV", [13]),
         ("prompt\tnote\nExplain bees.\tfirst\n", "TSV", [13]),
         ('{"prompt": "Explain bees."}\n', "JSON lines", [13]),
         ('[{"prompt": "Explain bees."}]\n', "JSON array", [13]),

@@ -145,7 +145,7 @@ def _structured(text: bytes) -> bool:
     if re.match(rb"\{\s*[\"}]|\[\s*[{\]]", text):
         return True
     cells = re.split(rb"[\t,;|]", text.splitlines()[0])
-    return len(cells) > 1 and all(re.fullmatch(rb"\s*\"?[A-Za-z_][\w.]*\"?\s*", c) for c in cells)
+    return len(cells) > 1 and all(re.fullmatch(rb"\s*\"?[A-Za-z_][\w.-]*\"?\s*", c) for c in cells)
 
 
 def _delimiter(header: bytes, suffix: str) -> tuple[str, str]:

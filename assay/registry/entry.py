@@ -107,15 +107,21 @@ def _needs(module: ast.Module) -> tuple[str, ...]:
     found, left = set(), list[Any](module.body)
     while left:  # not ast.walk, which takes half the time of a listing
         node = left.pop()
-        if isinstance(node, ast.Attribute) and node.attr in PARTS and _names_task(node.value):
-            found.add(node.attr)
-        elif isinstance(node, ast.Name) and node.id in SCORES:
-            found.add("rewards")
-        for part in vars(node).values():
-            if isinstance(part, ast.AST):
-                left.append(part)
-            elif isinstance(part, list):
-                left.extend(p for p in part if isinstance(p, ast.AST))
+        kind = type(node)
+        if kind is ast.Attribute:
+            if node.attr in PARTS and _names_task(node.value):
+                found.add(node.attr)
+            left.append(node.value)
+        elif kind is ast.Name:
+            if node.id in SCORES:
+                found.add("rewards")
+        elif kind is not ast.Constant:  # most nodes are these three, and have no further ones
+            for name in node._fields:
+                part = getattr(node, name, None)
+                if type(part) is list:
+                    left += [p for p in part if isinstance(p, ast.AST)]
+                elif isinstance(part, ast.AST):
+                    left.append(part)
     return tuple(p for p in PARTS if p in found)
 
 
