@@ -1,7 +1,7 @@
 """The mitigations on a pretrained language model, each seed with reward models of its own.
 
-python -m bench.mitigations --out runs/mitigations      four hours; the same call goes on
-python -m bench.mitigations --results FILE              writes what every run here read
+python -m bench.mitigations --out runs/mitigations      three hours; the same call goes on
+python -m bench.mitigations --keep                      runs nothing, keeps what is finished
 python -m bench.mitigations --out runs/pilot --seeds 790 --only leave_one_out,dpo
 
 SmolLM2-135M-Instruct answers 400 questions four times (24 tokens). For each seed 100 of these
@@ -9,18 +9,22 @@ questions are drawn, all pairs of their answers are labelled by gold with a quar
 wrong, and five reward models that count words are fitted to them. Every method of `methods.py` is
 run against these, and `assay compare --per-seed` puts them side by side. Gold is the demo's: the
 probability, by a sentence encoder that nothing trains here, that an answer is one to its question.
+
+The records and readings of finished runs are kept in bench/results/mitigations: a run that is there
+is not run again, and the comparison needs nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+from assay.records.runs import Run
 from bench.mitigations.methods import (
     BEST_OF_N,
     JUDGED,
@@ -35,6 +39,8 @@ POOL, TRAINED_ON = 400, 400  # questions
 COMPARED = 100  # questions of the pool, for each seed
 WRONG = 0.25
 PER_SEED = ("rewards", "pairs")
+KEPT = Path(__file__).resolve().parents[1] / "results" / "mitigations"
+READ = ("run.json", "readings.jsonl")  # all that a comparison reads of a run
 
 
 def main(argv: list[str]) -> int:
@@ -45,12 +51,12 @@ def main(argv: list[str]) -> int:
     ask.add_argument("--seeds", default=",".join(map(str, JUDGED)))
     ask.add_argument("--only", default="", help="methods, with commas between them")
     ask.add_argument("--page", type=Path, help="a folder for the comparison")
-    ask.add_argument("--results", type=Path, help="write all readings to this file, run nothing")
+    ask.add_argument("--keep", action="store_true", help="run nothing, keep what is finished")
     args = ask.parse_args(argv)
-    if args.results:
-        rows = read(args.out / "runs")
-        args.results.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    if args.keep:
+        copied(args.out / "runs", KEPT)
         return 0
+    copied(KEPT, args.out / "runs")
     os.environ["ASSAY_REAL_MODELS"] = str(args.models.resolve())
 
     import assay
@@ -69,6 +75,7 @@ def main(argv: list[str]) -> int:
         judges.write(args.out / f"{name}.jsonl", [{"prompt": p} for p in lines])
     for seed in map(int, args.seeds.split(",")):
         _seed(seed, smollm2, answers, args.out, only)
+        copied(args.out / "runs", KEPT)
     if only:  # some methods alone are no comparison
         return 0
     found = assay.compare(
@@ -84,19 +91,15 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-READ = ("step", "tag", "kl", "kl_err", "gold", "gold_err", "proxy", "proxy_err", "n", "labels")
-
-
-def read(runs: Path) -> list[dict[str, Any]]:
-    """Every reading of the runs in a folder, in the order of their names and steps."""
-    out = []
-    for file in sorted(runs.rglob("readings.jsonl")):
-        about = json.loads((file.parent / "run.json").read_text(encoding="utf-8"))
-        name = {"run": file.parent.relative_to(runs).as_posix(), "state": about["state"]}
-        for line in file.read_text(encoding="utf-8").splitlines():
-            reading = json.loads(line)
-            out.append({**name, **{k: reading[k] for k in READ}})
-    return out
+def copied(source: Path, target: Path) -> None:
+    """Copy what a comparison reads of the finished runs in a folder that are not in the other."""
+    for file in sorted(source.rglob(READ[0])):
+        there = target / file.parent.relative_to(source)
+        if there.exists() or Run.open(file.parent).record.state != "done":
+            continue
+        there.mkdir(parents=True)
+        for name in READ:
+            shutil.copy(file.with_name(name), there / name)
 
 
 def _seed(seed: int, model: Path, answers: list[dict[str, Any]], out: Path, only: set[str]) -> None:
