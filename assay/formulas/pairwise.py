@@ -8,6 +8,7 @@ completion, never means.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -178,32 +179,38 @@ def rdpo(
     *,
     beta: float,
     flip: float,
+    limit: float = math.inf,
     p: Float[Tensor, "*S"] | None = None,
 ) -> Float[Tensor, "*S"]:
     """Robust DPO: [(1−ε)·f(z) − ε·f(−z)]/(1−2ε), with f = −log σ and z = β·(ℓ_w − ℓ_l).
 
     If a share ε of the labels is flipped, its expectation is the DPO loss of the clean labels. It
-    is unbounded below with slope −ε/(1−2ε): stop early on finite data.
+    is unbounded below with slope −ε/(1−2ε): stop early on finite data, or give a limit.
 
     Args:
         chosen_logratio: ℓ_w `[*S]`.
         rejected_logratio: ℓ_l `[*S]`.
         beta: β.
         flip: ε, in [0, 0.5).
+        limit: Beyond this z the loss is that at the limit, which bounds it below, and has no
+            gradient. Up to it, and so where |z| is below it, the loss stays unbiased.
         p: Probability that the first is truly better `[*S]`.
 
     Returns:
         `[*S]`.
 
     Raises:
-        ValueError: flip is outside [0, 0.5).
+        ValueError: flip is outside [0, 0.5), or limit is not above 0.
 
-    Source: Chowdhury et al., "Provably Robust DPO", arXiv:2403.00409, 2024.
+    Source: Chowdhury et al., "Provably Robust DPO", arXiv:2403.00409, 2024; the limit is ours.
     """
     if not 0 <= flip < 0.5:
         raise ValueError(f"flip is {flip}; the share of flipped labels must lie in [0, 0.5)")
+    if not limit > 0:
+        raise ValueError(f"limit is {limit}; it must be above 0, where pairs are still learned")
 
     def f(z: Tensor) -> Tensor:
+        z = z.clamp(max=limit)
         return ((1 - flip) * -logsigmoid(z) + flip * logsigmoid(-z)) / (1 - 2 * flip)
 
     return _labeled(f, beta * (chosen_logratio - rejected_logratio), p)

@@ -100,6 +100,19 @@ def per_pair(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B"]:
     return _share(whole, whole.sum())
 
 
+def per_list(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B"]:
+    """Mean over ranked lists of which at least two completions are present: w = 1/#lists.
+
+    Args:
+        mask: `[B, N, T]`.
+
+    Returns:
+        w `[B]`.
+    """
+    several = mask.any(-1).sum(-1) > 1
+    return _share(several, several.sum())
+
+
 def per_completion_once(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N"]:
     """Mean over completions, for losses with one term a completion: w = 1/#completions.
 
