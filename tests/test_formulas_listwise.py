@@ -191,6 +191,12 @@ def test_lambda_learns_from_equal_scores_too():
     assert grad[0, 2] < 0 < grad[0, 0]
 
 
+def test_what_arithmetic_rounds_decides_no_rank():
+    s = torch.tensor([[1e-17, 0.0, -1e-17], [0.0, 1e-17, 1e-16]], dtype=torch.float64)
+    assert ranks(s).tolist() == [[1, 2, 3], [1, 2, 3]]
+    assert ranks(torch.tensor([[0.0, 2e-4, 1e-3]])).tolist() == [[3, 2, 1]]
+
+
 def test_unit_labels_know_nothing_of_scale_and_shift_and_win_rates_of_shift():
     r = torch.randn(4, 6, dtype=torch.float64)
     torch.testing.assert_close(unit_labels(5 * r - 2), unit_labels(r))

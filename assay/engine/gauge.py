@@ -15,7 +15,14 @@ from torch import Tensor
 from assay.engine.parallel import sum_
 
 # every process adds up the same rows, also one whose share of the batch is empty
-NAMES = ("kl", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
+NAMES = (
+    "kl",
+    "clip_ratio/low_mean",
+    "clip_ratio/high_mean",
+    "clip_ratio/region_mean",
+    "robust/beyond_limit",
+    "robust/negative",
+)
 Sums = dict[str, Tensor]
 
 

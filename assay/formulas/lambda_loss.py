@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assay.formulas.listwise import checked, ordered, pair_losses
+from assay.formulas.listwise import all_pairs, checked
+
+GRID = 1e-4  # scores, β times nats, that are nearer than this are equal
 
 
 def unit_labels(
@@ -65,7 +67,9 @@ def ranks(
     """Rank of each completion by its score, 1 for the highest; absent ones come last.
 
     Equal scores get different ranks, in the order of the list. Were their ranks equal, LiPO-λ would
-    have no gradient at its start, where the policy is the reference and all scores are 0.
+    have no gradient at its start, where the policy is the reference and all scores are 0. Scores
+    are compared after rounding to `GRID`: there they differ by what arithmetic rounds, which
+    changes with the size of a batch.
 
     Args:
         scores: s `[*B, K]`.
@@ -74,9 +78,44 @@ def ranks(
     Returns:
         `[*B, K]`.
     """
-    s = scores.detach()
+    s = (scores.detach() / GRID).round()
     s = s if present is None else torch.where(present, s, -torch.inf)
     return s.argsort(dim=-1, descending=True, stable=True).argsort(-1) + 1
+
+
+def lambda_weights(
+    scores: Float[Tensor, "*B K"],
+    labels: Float[Tensor, "*B K"],
+    *,
+    present: Bool[Tensor, "*B K"] | None = None,
+) -> Float[Tensor, "*B K K"]:
+    """Weight of each pair of a list: |G_i − G_j|·|1/D_i − 1/D_j|.
+
+    G = 2^ψ − 1 is a completion's gain and D = log(1 + rank) the discount of its rank by the scores,
+    so the weight is what exchanging the two would change of the list's DCG.
+
+    Args:
+        scores: s `[*B, K]`, of which only the order counts.
+        labels: ψ in [0, 1] `[*B, K]`, see `unit_labels` and `win_rates`.
+        present: Which completions there are `[*B, K]`; None for all.
+
+    Returns:
+        `[*B, K, K]`, without gradient.
+
+    Raises:
+        ValueError: A label is not finite or outside [0, 1], where 2^ψ would let one completion
+            outweigh all others.
+    """
+    s, psi, here = checked(scores.detach(), labels, present)
+    if bool(((psi < 0) | (psi > 1)).any()):
+        raise ValueError(
+            f"labels run from {float(psi.min()):.3g} to {float(psi.max()):.3g}, and the gain 2^ψ "
+            "needs them in [0, 1]; map rewards by unit_labels or win_rates"
+        )
+    gain = torch.exp2(psi) - 1
+    discount = 1 / torch.log1p(ranks(s, here).to(s.dtype))
+    apart = (gain[..., :, None] - gain[..., None, :]).abs()
+    return apart * (discount[..., :, None] - discount[..., None, :]).abs()
 
 
 def lambda_loss(
@@ -87,34 +126,23 @@ def lambda_loss(
 ) -> Float[Tensor, "*B"]:
     """LiPO-λ: −Σ_{ψ_i>ψ_j} |G_i − G_j|·|1/D_i − 1/D_j|·log σ(s_i − s_j).
 
-    G = 2^ψ − 1 is a completion's gain and D = log(1 + rank) the discount of its rank by the scores.
-    The weights have no gradient, but they change with every update, since ranks do.
+    `all_pairs` with `lambda_weights`, which have no gradient but change with every update, since
+    ranks do.
 
     Args:
         scores: s `[*B, K]`.
-        labels: ψ in [0, 1] `[*B, K]`, see `unit_labels` and `win_rates`; no gradient flows into
-            them.
+        labels: ψ in [0, 1] `[*B, K]`; no gradient flows into them.
         present: Which completions there are `[*B, K]`; None for all.
 
     Returns:
         `[*B]`; 0 where a list orders nothing.
 
     Raises:
-        ValueError: A label is not finite or outside [0, 1], where 2^ψ would let one completion
-            outweigh all others.
+        ValueError: A label is not finite or outside [0, 1].
 
     Source: Liu et al., "LiPO: Listwise Preference Optimization through Learning-to-Rank",
         arXiv:2402.01878, 2024; the weights: Wang et al., "The LambdaLoss Framework for Ranking
         Metric Optimization", 2018.
     """
-    s, psi, here = checked(scores, labels, present)
-    if bool(((psi < 0) | (psi > 1)).any()):
-        raise ValueError(
-            f"labels run from {float(psi.min()):.3g} to {float(psi.max()):.3g}, and the gain 2^ψ "
-            "needs them in [0, 1]; map rewards by unit_labels or win_rates"
-        )
-    gain = torch.exp2(psi) - 1
-    discount = 1 / torch.log1p(ranks(s, here).to(s.dtype))
-    weight = (gain[..., :, None] - gain[..., None, :]).abs()
-    weight = weight * (discount[..., :, None] - discount[..., None, :]).abs()
-    return torch.where(ordered(psi, here), weight * pair_losses(s), 0.0).sum((-2, -1))
+    weights = lambda_weights(scores, labels, present=present)
+    return all_pairs(scores, labels, present=present, weights=weights)

@@ -53,8 +53,9 @@ def all_pairs(
     labels: Float[Tensor, "*B K"],
     *,
     present: Bool[Tensor, "*B K"] | None = None,
+    weights: Float[Tensor, "*B K K"] | None = None,
 ) -> Float[Tensor, "*B"]:
-    """Every pair as DPO has it: −Σ_{ψ_i>ψ_j} log σ(s_i − s_j).
+    """Every pair as DPO has it: −Σ_{ψ_i>ψ_j} w_ij·log σ(s_i − s_j).
 
     Of the labels only their order counts. It is a sum: lists with more ordered pairs weigh more.
 
@@ -62,6 +63,7 @@ def all_pairs(
         scores: s `[*B, K]`.
         labels: ψ `[*B, K]`; no gradient flows into them.
         present: Which completions there are `[*B, K]`; None for all.
+        weights: w of each pair `[*B, K, K]`; None for 1. No gradient flows into them.
 
     Returns:
         `[*B]`.
@@ -73,7 +75,8 @@ def all_pairs(
         Liu et al., "LiPO", arXiv:2402.01878, 2024.
     """
     s, psi, here = checked(scores, labels, present)
-    return torch.where(ordered(psi, here), pair_losses(s), 0.0).sum((-2, -1))
+    each = pair_losses(s) if weights is None else weights.detach() * pair_losses(s)
+    return torch.where(ordered(psi, here), each, 0.0).sum((-2, -1))
 
 
 def best_versus_worst(

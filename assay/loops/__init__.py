@@ -12,7 +12,7 @@ from assay.loops.online import (
     policy_gradient,
     require_group,
 )
-from assay.loops.pairs import Margins, log_ratios, paired
+from assay.loops.pairs import Margins, log_ratios, paired, with_reference_completion
 from assay.loops.reference import reference_known, reference_logp, with_reference_logp
 from assay.loops.scoring import aggregator, fill_missing, member_scores, proxy_score
 from assay.loops.statistics import (
@@ -52,5 +52,6 @@ __all__ = [
     "scores_and_missing",
     "update",
     "with_critic",
+    "with_reference_completion",
     "with_reference_logp",
 ]

@@ -22,6 +22,7 @@ def offline(
     reduce: Callable[[Tensor], Tensor] = per_pair,
     against_reference: bool = True,
     reward: Callable[[Samples], Tensor] | None = None,
+    prepare: Callable[[Policy, Any, int], Any] | None = None,
 ) -> Iterator[Step]:
     """Run the offline loop and yield one Step after each of `loop.max_steps` updates.
 
@@ -34,6 +35,8 @@ def offline(
         reduce: Weights of the loss, see `formulas/reduce.py`. Default: per pair.
         against_reference: Compute the reference's log-probabilities. Default: True.
         reward: The proxy that readings report. Default: none.
+        prepare: `prepare(policy, rows, step) → rows`, called with the whole batch before the
+            update. Default: the batch as it is.
     """
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
@@ -44,6 +47,8 @@ def offline(
 
     for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
         x = data[order(len(data), loop.batch_size, t, task.rng)]
+        if prepare is not None:
+            x = prepare(policy, x, t)
         if against_reference:
             x = known_for_epochs(task.reference, x, loop)
         stats = update(opt, of, x, loop, task.rng("minibatch", t), reduce=reduce)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from assay.core import Loop, Pairs, Policy, Samples, Step, Task, order
+from assay.core import Loop, Pairs, Policy, Rng, Samples, Step, Task, order
 from assay.engine.gauge import gauge
 from assay.engine.nonfinite import nonfinite
 from assay.engine.parallel import sum_
@@ -68,6 +69,25 @@ def log_ratios(logp: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """
     ratio = (logp - reference).sum(-1)
     return ratio[:, 0], ratio[:, 1]
+
+
+def with_reference_completion(reference: Policy, pairs: Pairs, rng: Rng) -> Pairs:
+    """Return the pairs with a third completion, one of the reference's own.
+
+    Args:
+        reference: The reference.
+        pairs: The pairs.
+        rng: The address of the completions.
+    """
+    more: Samples = reference.sample(pairs.prompts, 1, rng)
+    T = max(pairs.mask.shape[2], more.mask.shape[2])
+    pairs, more = pairs.widened(T), more.widened(T)
+    own: dict[str, Any] = {
+        f: torch.cat([getattr(pairs, f), getattr(more, f)], 1)
+        for f in ("action", "mask", "given", "logp", "ended")
+    }
+    extra = {k: torch.cat([v, v[:, :1]], 1) for k, v in pairs.extra.items()}
+    return replace(pairs, **own, extra=extra)
 
 
 class Margins:

@@ -51,9 +51,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.core import Claim, InputError, Loop, Pairs, Paper, Policy, Samples, Step, Task
+from assay.core import Claim, InputError, Loop, Pairs, Paper, Policy, Step, Task
 from assay.formulas.pairwise import dpo
-from assay.loops import log_ratios, member_scores, paired, with_reference_logp
+from assay.loops import (
+    log_ratios,
+    member_scores,
+    paired,
+    with_reference_completion,
+    with_reference_logp,
+)
 from assay.stats.effects import Reading, final, matched_gain
 
 paper = Paper(
@@ -96,7 +102,8 @@ def recipe(
             gaps = (score[:, :, 0] - score[:, :, 1]).mT  # [pairs, members]
             kept.data = _with(kept.data, gaps.mean(1, keepdim=True) if least == "mean" else gaps)
         if gamma:
-            kept.data = _drawn(kept.data, task)
+            rng = task.rng("reference")
+            kept.data = with_reference_completion(task.reference, kept.data, rng)
     data: Pairs = kept.data
 
     def prepare(policy: Policy, x: Pairs, t: int) -> Pairs:
@@ -136,19 +143,6 @@ def _with(pairs: Pairs, gaps: Tensor) -> Pairs:
     return replace(
         pairs, extra={**pairs.extra, "gap": gaps[:, None].expand(-1, pairs.mask.shape[1], -1)}
     )
-
-
-def _drawn(pairs: Pairs, task: Task) -> Pairs:
-    """The pairs with a third completion, the reference's own."""
-    more: Samples = task.reference.sample(pairs.prompts, 1, task.rng("reference"))
-    T = max(pairs.mask.shape[2], more.mask.shape[2])
-    pairs, more = pairs.widened(T), more.widened(T)
-    own: dict[str, Any] = {
-        f: torch.cat([getattr(pairs, f), getattr(more, f)], 1)
-        for f in ("action", "mask", "given", "logp", "ended")
-    }
-    extra = {k: torch.cat([v, v[:, :1]], 1) for k, v in pairs.extra.items()}
-    return replace(pairs, **own, extra=extra)
 
 
 BETA = (0.0006, 0.002, 0.006, 0.02)
