@@ -73,6 +73,11 @@ TRUE: Curves = {
         "plain, large": FALLS,
         "permuted, large": FALLS,
     },
+    "rso": {"mine": UP, "random": SOME, "best": UP, "direct": FLAT},
+    "robust_dpo": {"mine": UP, "dpo": SOME, "cdpo": SOME},
+    "lipo": {"mine": UP, "pairs": SOME, "two": SOME, "shuffled": SOME},
+    "kto": {"kto": UP, "dpo": UP, "coins": FLAT},
+    "slic": {"slic": UP, "coins": FLAT},
 }
 FALSE: Curves = {
     # better than the single model by all parts, and worse than the members' mean
@@ -119,4 +124,9 @@ FALSE: Curves = {
         "plain, large": FALLS,
         "permuted, large": FALLS,
     },
+    "rso": {"mine": SOME, "random": UP, "best": UP, "direct": FLAT},
+    "robust_dpo": {"mine": SOME, "dpo": UP, "cdpo": SOME},
+    "lipo": {"mine": SOME, "pairs": UP, "two": SOME, "shuffled": SOME},
+    "kto": {"kto": FLAT, "dpo": UP, "coins": FLAT},
+    "slic": {"slic": FLAT, "coins": FLAT},
 }
