@@ -9,6 +9,8 @@ from __future__ import annotations
 from assay.core.loop import Ask, Loop, Step
 from assay.core.paper import Claim, Paper
 from assay.core.policy import (
+    Compared,
+    ComparesTokens,
     Decodes,
     Decoding,
     EncodesText,
@@ -32,6 +34,8 @@ __all__ = [
     "Carry",
     "Checked",
     "Claim",
+    "Compared",
+    "ComparesTokens",
     "Decodes",
     "Decoding",
     "EncodesText",

@@ -7,7 +7,7 @@ no method that raises.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -165,6 +165,40 @@ class HasValueHead(Protocol):
         ...
 
 
+class Compared(NamedTuple):
+    """A policy beside its reference, decision by decision.
+
+    Attributes:
+        logp: log π of each decision, differentiable.
+        reference_logp: log π₀ of each decision.
+        kl: KL(π₀‖π) of the whole distribution at each decision, differentiable; 0 where there is
+            none.
+        states: What the reference knows before each decision: its activations.
+    """
+
+    logp: Float[Tensor, "B N T"]
+    reference_logp: Float[Tensor, "B N T"]
+    kl: Float[Tensor, "B N T"]
+    states: Float[Tensor, "B N T W"]
+
+
+@runtime_checkable
+class ComparesTokens(Protocol):
+    """Can compare whole distributions token by token, and show what a decision is made from."""
+
+    def compared(self, reference: Policy, samples: Samples) -> Compared:
+        """Compute log-probabilities, KL(reference‖π) and the reference's activations in one pass.
+
+        Args:
+            reference: A policy of the same kind; nothing of it has a gradient.
+            samples: Completions of any policy.
+
+        Raises:
+            InputError: The reference is of another kind, or a distribution is truncated.
+        """
+        ...
+
+
 @runtime_checkable
 class EncodesText(Protocol):
     """Can read people's text."""
@@ -192,6 +226,7 @@ class EstimatesMemory(Protocol):
 _NEEDS: dict[type, str] = {
     Decodes: "decodes token by token (`decoding`)",
     HasValueHead: "has a value head (`value_head`)",
+    ComparesTokens: "compares whole distributions token by token (`compared`)",
     EncodesText: "encodes text (`encode`)",
     EstimatesMemory: "estimates its memory (`saved_bytes`)",
 }

@@ -20,13 +20,24 @@ class Optimiser:
         lr: Learning rate after warm-up.
         warmup: Updates over which the learning rate rises linearly; then it stays.
         clip: Gradients are clipped to this global norm; infinity for no clipping.
+        decayed: Those of the parameters that shrink by `weight_decay`.
+        weight_decay: Share of a decayed parameter that an update takes away, times the learning
+            rate; apart from Adam's moments, as in AdamW.
     """
 
     def __init__(
-        self, parameters: Iterable[Tensor], *, lr: float, warmup: int = 0, clip: float = 1.0
+        self,
+        parameters: Iterable[Tensor],
+        *,
+        lr: float,
+        warmup: int = 0,
+        clip: float = 1.0,
+        decayed: Iterable[Tensor] = (),
+        weight_decay: float = 0.0,
     ):
         self.parameters = list(parameters)
         self.lr, self.warmup, self.clip, self.updates = lr, warmup, clip, 0
+        self.decayed, self.weight_decay = list(decayed), weight_decay
         groups = [{"params": side} for side in sides(self.parameters)] or self.parameters
         self.adam = torch.optim.Adam(groups, lr=lr, fused=True)
 
@@ -58,6 +69,8 @@ class Optimiser:
         self.updates += 1
         for group in self.adam.param_groups:
             group["lr"] = self.rate
+        for p in self.decayed:
+            p.detach().mul_(1 - self.rate * self.weight_decay)
         self.adam.step()
 
     def state_dict(self) -> dict[str, Any]:

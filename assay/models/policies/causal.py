@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from assay.core import Policy, Prompts, Samples
-from assay.core.rng import Rng
+from assay.core import Policy, Prompts, Rng, Samples
 from assay.engine import passes, progress
 from assay.engine.parallel import by_rows, sampling
 from assay.errors import InputError
@@ -23,6 +22,7 @@ from assay.models.backbones.copies import trainable_copy
 from assay.models.backbones.in_step import let_go, uneven_passes
 from assay.models.backbones.matmul import roomy
 from assay.models.policies.token_kl import sample_and_kl, token_kl
+from assay.models.policies.token_terms import compared
 from assay.models.policies.value_head import ValueHead
 from assay.models.samplers.categorical import truncated
 from assay.models.samplers.decoding import CausalDecoding
@@ -209,7 +209,6 @@ class Causal(nn.Module):
                 f"KL to a {type(reference).__name__} cannot be read off token by token: it is no "
                 "language model over the same vocabulary"
             )
-
         if reference is self:
             return samples.logp.new_zeros(samples.mask.shape[:2])
         each = functools.partial(token_kl, self, reference)
@@ -254,6 +253,8 @@ class Causal(nn.Module):
         return CausalDecoding(self, checked(prompts), n, rng, start)
 
     # ---- capabilities
+
+    compared = compared  # see ComparesTokens
 
     def value_head(self, k: int, rng: Rng) -> ValueHead:
         """Put a fresh head on a copy of the backbone, see HasValueHead."""

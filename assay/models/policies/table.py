@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from assay.core import Policy, Prompts, Samples
+from assay.core import Compared, Policy, Prompts, Samples
 from assay.core.rng import Rng
 from assay.engine.parallel import sampling
 from assay.errors import InputError
 from assay.formulas.divergence import best_of_n_pmf, kl_full
+from assay.formulas.sparse import forward_kl
 from assay.models.samplers.table_decoding import TableDecoding
 
 
@@ -152,6 +154,29 @@ class TablePolicy(nn.Module):
     def kl_per_decision(self, reference: TablePolicy, prompts: Prompts) -> Float[Tensor, "B"]:
         """Compute the KL of one decision, differentiable."""
         return kl_full(self.log_probs(prompts), reference.log_probs(prompts))
+
+    def compared(self, reference: Policy, samples: Samples) -> Compared:
+        """Compare decisions with the reference's, see ComparesTokens.
+
+        The states are the counts of the tokens before each decision, and its place.
+
+        Raises:
+            InputError: The reference is no table.
+        """
+        if not isinstance(reference, TablePolicy):
+            raise InputError(
+                f"a table is compared with another table, not with a {type(reference).__name__}"
+            )
+        with torch.no_grad():
+            theirs, ref_logp = reference.log_probs(samples.prompts), reference.logp(samples)
+            V, T = theirs.shape[1], samples.mask.shape[2]
+            held = (samples.mask | samples.given)[..., None]
+            each = torch.where(held, one_hot(samples.action, V), 0).to(theirs.dtype)
+            place = torch.eye(T, dtype=theirs.dtype, device=theirs.device)
+            states = torch.cat([each.cumsum(2) - each, place.expand(*each.shape[:3], T)], -1)
+        kl = forward_kl(self.log_probs(samples.prompts), theirs)[:, None, None]
+        kl = torch.where(samples.mask, kl, kl.new_zeros(()))
+        return Compared(self.logp(samples), ref_logp, kl, states)
 
     # ---- exact optima
 
