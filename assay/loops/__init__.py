@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assay.loops.critic import Critic, Gae, at_the_end, reference_kl, with_critic
 from assay.loops.missing import scores_and_missing
-from assay.loops.offline import offline
+from assay.loops.offline import imitated, offline
 from assay.loops.online import (
     Rollouts,
     leave_one_out_advantage,
@@ -34,6 +34,7 @@ __all__ = [
     "clipped_surrogate",
     "completion_stats",
     "fill_missing",
+    "imitated",
     "leave_one_out_advantage",
     "log_ratios",
     "mean_stats",

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from assay.core import InputError, Loop, Rng, Samples, order
+from assay.core import InputError, Loop, Policy, Rng, Samples, order
 from assay.engine import descend
 from assay.formulas import reduce
 from assay.models.backbones.llama import Config, Llama
@@ -123,7 +123,7 @@ def trained(
 
 
 @torch.no_grad()
-def nats_per_token(policy: Causal, text: Samples) -> float:
+def nats_per_token(policy: Policy, text: Samples) -> float:
     """Mean −log π of a text's tokens."""
     return float(-(policy.logp(text) * text.mask).sum().double() / text.mask.sum())
 

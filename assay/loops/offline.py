@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from assay.core import Loop, Policy, Samples, Step, Task, order
+from assay.core import Loop, Missing, Policy, Samples, Step, Task, order
 from assay.formulas.reduce import per_pair
 from assay.loops.reference import known_for_epochs, with_reference_logp
 from assay.loops.updates import update
@@ -53,3 +53,24 @@ def offline(
             x = known_for_epochs(task.reference, x, loop)
         stats = update(opt, of, x, loop, task.rng("minibatch", t), reduce=reduce)
         yield Step(policy, reward=reward, stats=stats)
+
+
+def imitated(task: Task, what: str) -> Samples:
+    """The completions to imitate, one a row: demonstrations, or the chosen ones of pairs.
+
+    Args:
+        task: The task.
+        what: "pairs", "demos", or "auto" for pairs where there are some and demos otherwise.
+
+    Raises:
+        Missing: The task does not have them.
+    """
+    data: Samples | None = None
+    if what != "demos":
+        try:
+            data = task.pairs
+        except Missing:
+            if what == "pairs":
+                raise
+    data = task.demos if data is None else data
+    return data.pick(data.present.new_zeros(len(data), 1).long())

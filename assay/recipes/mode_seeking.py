@@ -22,7 +22,9 @@ advantages below 0. A line of kind "run" has a run's curve (exact expected rewar
 contexts, and KL from the data), its mean and its end; "spent" what it cost. `mixed` deals a context
 its rewards in another order: the control.
 
-Traps. Rates: a method that wins at its own best rate may lose at another's, so each is tuned.
+Traps. Rates: a method that wins at its own best rate may lose at another's, so each is tuned. With
+rates up to .01 every method chose the largest (seeds 0 to 4), so the grid goes beyond it, and the
+claim was judged on new seeds.
 Off-policy draws are fresh each round here, from the data policy: it is not one fixed set that is
 read again and again. IPO's target is a difference of log-ratios, 10 in the released code. The
 distance of the reward from the data decides, not "supervised against reinforcement".
@@ -158,7 +160,7 @@ def earned(lines: list[dict[str, Any]]) -> float:
     return float(max((x for x in lines if x["kind"] == "run"), key=lambda x: x["centre"])["mean"])
 
 
-_RATES = {"rate": (0.001, 0.003, 0.01)}
+_RATES = {"rate": (0.003, 0.01, 0.03, 0.1)}
 _OFF = {"on_policy": False}
 
 
@@ -183,7 +185,7 @@ _OFF = {"on_policy": False}
     by=earned,
     # a twentieth of the highest reward
     least=0.05,
-    seeds="100..109",
+    seeds="200..209",
     control=("over mixed rewards",),
     broken="each context's rewards dealt to its completions at random",
     differs={"seconds": "pairs take longer than one completion, and drawing from a network too"},

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from assay.core import Claim, Loop, Missing, Paper, Policy, Samples, Step, Task
+from assay.core import Claim, Loop, Paper, Policy, Samples, Step, Task
 from assay.formulas.reduce import per_completion
-from assay.loops import offline
+from assay.loops import imitated, offline
 from assay.stats.effects import Reading, drop, rise
 
 paper = Paper(
@@ -35,23 +35,10 @@ def recipe(
     def loss(policy: Policy, rows: Samples, _):
         return -policy.logp(rows)
 
-    data = _imitated(task, imitate)
-    first = data.pick(data.present.new_zeros(len(data), 1).long())
+    data = imitated(task, imitate)
     yield from offline(
-        task, loop, data=first, loss=loss, reduce=per_completion, against_reference=False
+        task, loop, data=data, loss=loss, reduce=per_completion, against_reference=False
     )
-
-
-def _imitated(task: Task, imitate: str) -> Samples:
-    """The completions that are imitated. Raises Missing where the task does not have them."""
-    if imitate == "demos":
-        return task.demos
-    try:
-        return task.pairs
-    except Missing:
-        if imitate == "pairs":
-            raise
-        return task.demos
 
 
 @Claim(
