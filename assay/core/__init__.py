@@ -20,11 +20,12 @@ from assay.core.policy import (
     Sampler,
     require,
 )
+from assay.core.preference import CheckedPreference, PreferenceModel
 from assay.core.prompt_texts import PromptTexts
 from assay.core.reward import Checked, Reward, Standardised, Stepwise
 from assay.core.rng import Rng
 from assay.core.samples import Pairs, Prompts, Samples, cat
-from assay.core.task import PreferenceModel, Task, World, order
+from assay.core.task import Task, World, order
 from assay.engine.checkpoint import Carry
 from assay.engine.optimiser import Optimiser
 from assay.errors import InputError, Missing, NotFinite
@@ -33,6 +34,7 @@ __all__ = [
     "Ask",
     "Carry",
     "Checked",
+    "CheckedPreference",
     "Claim",
     "Compared",
     "ComparesTokens",

@@ -7,26 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from assay.core.loop import Loop
 from assay.core.policy import Policy, Sampler
+from assay.core.preference import CheckedPreference, PreferenceModel
 from assay.core.reward import Checked, Reward
 from assay.core.rng import Rng
 from assay.core.samples import Pairs, Prompts, Samples
 from assay.engine.checkpoint import Carry
 from assay.errors import InputError, Missing
-
-
-@runtime_checkable
-class PreferenceModel(Protocol):
-    """P(a beats b) − ½, antisymmetric by law: f(a,b) = −f(b,a)ᵀ."""
-
-    def __call__(self, a: Samples, b: Samples) -> Float[Tensor, "B Na Nb"]: ...
 
 
 def _part(name: str, flag: str, what: str) -> property:
@@ -50,7 +44,7 @@ class Task:
         rewards: Proxy rewards, each call counted.
         pairs: Labelled preference pairs.
         demos: Demonstrations.
-        preference: A preference model.
+        preference: A preference model, each comparison counted.
         others: Named frozen policies besides the reference.
         reply: The world's turn in a conversation.
         rng: The run's random addresses.
@@ -74,11 +68,14 @@ class Task:
         self.prompts, self.reference = prompts, reference
         self.rng, self.carry = rng or Rng(0), carry or Carry()
         wrapped = rewards if rewards is None or isinstance(rewards, Checked) else Checked(rewards)
+        compares = preference
+        if compares is not None and not isinstance(compares, CheckedPreference):
+            compares = CheckedPreference(compares)
         self._parts = {
             "rewards": wrapped,
             "pairs": pairs,
             "demos": demos,
-            "preference": preference,
+            "preference": compares,
             "others": others,
             "reply": reply,
         }
@@ -86,7 +83,7 @@ class Task:
     rewards = _part("rewards", "--rewards", "proxy rewards")
     pairs = _part("pairs", "--pairs", "preference pairs")
     demos = _part("demos", "--demos", "demonstrations")
-    preference = _part("preference", "--world.preference", "preference model")
+    preference = _part("preference", "--preference", "preference model")
     others = _part("others", "--world.others", "other named policies")
     reply = _part("reply", "--world.reply", "replies (its completions have one turn)")
 

@@ -28,19 +28,20 @@ idiosyncratic no longer over-optimises.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from assay.core import Loop, Pairs, Rng, Sampler, Samples, Task, World
+from assay.core import Loop, Pairs, Rng, Samples, Task, World
 from assay.errors import InputError
 from assay.models.policies.table import TablePolicy
 from assay.registry.from_config import from_config
 from assay.rewards.counts_network import CountsNetwork
-from assay.rewards.linear import LinearModel, LinearReward, bootstrap, maximum_likelihood
+from assay.rewards.linear import LinearModel, bootstrap, maximum_likelihood
 from assay.rewards.simulated_labels import preferences
-from assay.worlds import mdp
+from assay.worlds import games, mdp
 from assay.worlds.configuration import (
     arguments,
     check_choice,
@@ -49,7 +50,8 @@ from assay.worlds.configuration import (
 )
 from assay.worlds.exact import best_of_four, fit_loop, held_out_rows
 from assay.worlds.refit import refitter
-from assay.worlds.table_gold import ArmGold, BagGold, standardise
+from assay.worlds.table_gold import standardise
+from assay.worlds.table_labels import Specialist, facts_of
 from assay.worlds.table_testbeds import COMMON, bag, bandit, extremes
 
 LOOP = {
@@ -64,7 +66,8 @@ class TableConfig:
 
     Attributes:
         seed: Of the world's own numbers.
-        testbed: bag or bandit, or a decision process: tomato, chain, grid, road or ticket.
+        testbed: bag or bandit, a decision process (tomato, chain, grid, road or ticket), or a
+            preference game: game or bag game.
         mode: How the proxies fail: shared or idiosyncratic.
         pairs: Preference pairs that the proxies are fitted on.
         noise: Share of the pairs whose label is flipped.
@@ -91,6 +94,14 @@ class TableConfig:
             linear.
         horizon: Steps of a decision process; 0 for the testbed's own.
         gamma: Discount of a decision process; 0 for the testbed's own.
+        game: Of a preference game: rps, cyclic, random, or transitive, which is Bradley–Terry.
+        arms: Responses of a preference game, or tokens of a bag game; 0 for the game's own.
+        strength: How sure the preferences of a game are; 1 for certain ones.
+        tau: Strength τ of the KL, per nat, for which a game's readings have the distance from the
+            regularised Nash policy; 0 for none.
+        learned: Give recipes a general preference model fitted on the pairs of a game, in place of
+            the exact one.
+        rank: Planes that the fitted preference model keeps; 0 for all.
     """
 
     seed: int = 0
@@ -113,9 +124,15 @@ class TableConfig:
     hidden: int = 0
     horizon: int = 0
     gamma: float = 0.0
+    game: str = "rps"
+    arms: int = 0
+    strength: float = 1.0
+    tau: float = 0.0
+    learned: bool = False
+    rank: int = 0
 
     def __post_init__(self) -> None:
-        check_choice(self, "testbed", ("bag", "bandit", *mdp.TESTBEDS))
+        check_choice(self, "testbed", ("bag", "bandit", *mdp.TESTBEDS, *games.TESTBEDS))
         check_choice(self, "mode", ("shared", "idiosyncratic"))
         for name in ("pairs", "members", "length", "prompts", "demos"):
             check_range(self, name, 1)
@@ -128,6 +145,10 @@ class TableConfig:
                 f"--world.taste is {self.taste} in testbed {self.testbed}; use it with "
                 "--world.testbed bag"
             )
+        check_choice(self, "game", tuple(games.GAMES))
+        check_range(self, "strength", 0.0, None if self.game == "transitive" else 1.0)
+        for name in ("arms", "tau", "rank"):
+            check_range(self, name, 0)
         check_range(self, "offset", 0.0)
         check_range(self, "specialists", 0.0)
         check_range(self, "hidden", 0)
@@ -157,19 +178,9 @@ class TableConfig:
 def world(config: TableConfig) -> World:
     """A world whose policies are tables and whose expectations are exact."""
     if config.testbed in mdp.TESTBEDS:
-        own = mdp.ProcessConfig(
-            seed=config.seed,
-            testbed=config.testbed,
-            mode=config.mode,
-            pairs=config.pairs,
-            noise=config.noise,
-            members=config.members,
-            prompts=config.prompts,
-            demos=config.demos,
-            horizon=config.horizon,
-            gamma=config.gamma,
-        )
-        return mdp.build(own, arguments(config))
+        return mdp.build(mdp.ProcessConfig(**_named(mdp.ProcessConfig, config)), arguments(config))
+    if config.testbed in games.TESTBEDS:
+        return games.build(games.GameConfig(**_named(games.GameConfig, config)), arguments(config))
     rng = Rng(config.seed)("world table")
     build, size = (
         (bag, config.vocabulary) if config.testbed == "bag" else (bandit, config.responses)
@@ -194,7 +205,10 @@ def world(config: TableConfig) -> World:
     if config.specialists:
         for m in range(config.members):
             theirs = _pairs(
-                reference, _Specialist(gold, m, config, rng), config, rng("their pairs", m)
+                reference,
+                Specialist(gold, m, config.specialists, config.responses, rng),
+                config,
+                rng("their pairs", m),
             )
             one = LinearModel(1, vocabulary=size)
             model.weight.data[m] = (
@@ -225,7 +239,7 @@ def world(config: TableConfig) -> World:
         held_out=reference.prompts(held_out_rows(config.prompts)),
         gold=gold,
         gold_kind="exact",
-        facts=_facts(reference, gold, proxies),
+        facts=facts_of(reference, gold, proxies),
         loop=LOOP[config.testbed],
         refit=None
         if config.offset  # a model that is fitted anew would have no offsets
@@ -243,20 +257,9 @@ def world(config: TableConfig) -> World:
     )
 
 
-class _Specialist:
-    """Gold where a member's labelers know it, and elsewhere a taste of theirs."""
-
-    def __init__(
-        self, gold: Callable[[Samples], Tensor], member: int, config: TableConfig, rng: Rng
-    ):
-        self.gold, self.rare = gold, member % 2 == 1
-        each = rng("taste", member).normal(torch.arange(config.responses))
-        self.taste = config.specialists * each
-
-    def __call__(self, samples: Samples) -> Tensor:
-        response = samples.action[..., 0]
-        known = (response >= COMMON["bandit"]) == self.rare
-        return torch.where(known, self.gold(samples)[0], self.taste[response])[None]
+def _named(fewer: type, config: TableConfig) -> dict[str, Any]:
+    """The arguments that a testbed with a configuration of its own takes."""
+    return {f.name: getattr(config, f.name) for f in fields(fewer)}
 
 
 def _pairs(
@@ -275,23 +278,3 @@ def _pairs(
     if config.taste == "extremes":
         liked = extremes(config.length)[liked]
     return preferences(x, gold(x)[0] + config.bias * liked, noise=config.noise, rng=rng)
-
-
-def _facts(
-    reference: TablePolicy, gold: BagGold | ArmGold, proxies: LinearReward
-) -> Callable[[Sampler], dict[str, float]]:
-    def facts(policy: Sampler) -> dict[str, float]:
-        """Exact expectations over this world's prompts; nothing for a policy that is no table."""
-        if not isinstance(policy, TablePolicy):
-            return {}
-        with torch.no_grad():
-            probs = policy.logits.double().softmax(-1)
-            means = proxies.moments(probs, policy.length)[0].mean(-1)
-            every = reference.prompts(torch.arange(len(probs)))
-            return {
-                "gold": float(gold.moments(probs)[0].mean()),
-                "kl": float(policy.length * policy.kl_per_decision(reference, every).mean()),
-                **{name: float(m) for name, m in zip(proxies.names, means, strict=True)},
-            }
-
-    return facts
