@@ -23,7 +23,7 @@ class Cell:
     Attributes:
         track: The run's curve.
         reached: Gold at the reference, the peak and the end, the drop between these, and the KL of
-            both.
+            both. The end of a run that a watch stopped is the policy that its labels chose.
         cost: What the run spent, by name.
     """
 
@@ -112,7 +112,13 @@ def _cell(t: Track) -> Cell:
         "drop": drop(every),
         "reference": float(every[-1]["stats"]["fresh/gold_reference"]),
     }
-    for name, kl in (("peak_kl", every[-1]["kl"]), ("final_kl", last["kl"])):
+    end = last
+    chosen = (t.run.record.result or {}).get("best") or {}
+    if chosen.get("chosen_by") == "watch":
+        reached["final"] = float(every[-1]["stats"]["fresh/gold_kept"])
+        reached["drop"] = reached["peak"] - reached["final"]
+        end = next(r for r in t.readings if r["step"] == chosen["step"])
+    for name, kl in (("peak_kl", every[-1]["kl"]), ("final_kl", end["kl"])):
         if kl is not None:
             reached[name] = max(0.0, float(kl))
     cost = {
