@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from assay.core import Carry, Loop, Pairs, Prompts, Samples, Task
-from assay.recipes import direct_alignment, dpo, regularised_preference
+from assay.formulas.f_divergence import f_dpo
+from assay.loops import log_ratios, paired
+from assay.recipes import direct_alignment, dpo, regularised_preference, robust_dpo
 
 trl = pytest.importorskip("trl")
 WORDS = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(20))]
@@ -91,7 +93,7 @@ class Foreign(nn.Module):
 
 
 def theirs(
-    tmp_path: Any, beta: float, kinds: list[str], weights: list[float]
+    tmp_path: Any, beta: float, kinds: list[str], weights: list[float], **more: Any
 ) -> tuple[float, list[Tensor], Any, Any]:
     """TRL's loss, gradients, batch and metrics."""
     from datasets import Dataset
@@ -107,6 +109,7 @@ def theirs(
         per_device_train_batch_size=len(ROWS),
         bf16=False,
         gradient_checkpointing=False,
+        **more,
     )
     trainer = trl.DPOTrainer(
         net,
@@ -175,12 +178,42 @@ def ours(
     return step.stats, [given[id(p)] for p in step.policy.parameters()]
 
 
+def f_divergence(name: str) -> Any:
+    """A recipe of f-DPO, with α = ½."""
+
+    def recipe(task: Task, *, beta: float, loop: Loop) -> Any:
+        def loss(rows: Pairs, logp: Tensor, reference: Tensor) -> Tensor:
+            return f_dpo(*log_ratios(logp, reference), beta=beta, divergence=name, p=rows.p)
+
+        yield from paired(task, loop, data=task.pairs, loss=loss, beta=beta)
+
+    return recipe
+
+
 CASES: dict[str, Any] = {
     "dpo": (dpo.recipe, {"beta": 0.3}, (["sigmoid"], [1.0])),
     "slic is its hinge": (
         direct_alignment.recipe,
         {"loss": "slic", "beta": 0.3},
         (["hinge"], [1.0]),
+    ),
+    "rdpo is robust": (
+        robust_dpo.recipe,
+        {"beta": 0.3, "flip": 0.1, "limit": 0.0},
+        (["robust"], [1.0]),
+        {"label_smoothing": 0.1},
+    ),
+    "jensen-shannon": (
+        f_divergence("jensen_shannon"),
+        {"beta": 0.3},
+        (["sigmoid"], [1.0]),
+        {"f_divergence_type": "js_divergence"},
+    ),
+    "alpha": (
+        f_divergence("alpha"),
+        {"beta": 0.3},
+        (["sigmoid"], [1.0]),
+        {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.5},
     ),
     "ipo, on means": (
         direct_alignment.recipe,
@@ -192,8 +225,10 @@ CASES: dict[str, Any] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_losses_gradients_and_names(case: str, tmp_path: Any) -> None:
-    recipe, arguments, (kinds, weights) = CASES[case]
-    loss, gradients, batch, metrics = theirs(tmp_path, arguments["beta"], kinds, weights)
+    recipe, arguments, (kinds, weights), *more = CASES[case]
+    loss, gradients, batch, metrics = theirs(
+        tmp_path, arguments["beta"], kinds, weights, **dict(*more)
+    )
     stats, mine = ours(recipe, pairs_of(batch), arguments)
     assert stats["loss"] == pytest.approx(loss, rel=1e-5)
     same_direction(stats, mine, gradients)

@@ -18,6 +18,7 @@ from test_recipes_offline_laws import first, steps, table, task_of
 import assay
 from assay.core import Carry, InputError, Loop, Samples
 from assay.core.rng import Rng
+from assay.engine.gauge import Sums, gauge, means
 from assay.formulas.flips import flip_rate
 from assay.recipes import kto, lipo, robust_dpo, rso, slic
 from assay.worlds import table as tables
@@ -57,17 +58,21 @@ def test_the_order_of_answers_is_no_more_than_a_label(module: Any) -> None:
 
 
 def test_rdpo_runs_away_on_a_pair_that_nothing_contradicts_and_the_limit_ends_it() -> None:
-    arguments = {"flip": 0.3, "beta": 1.0}
-    free = steps(robust_dpo, one_pair(), {**arguments, "limit": 0.0}, 150, learning_rate=0.2)
-    held = steps(robust_dpo, one_pair(), {**arguments, "limit": 4.0}, 150, learning_rate=0.2)
-    assert free[-1].stats["loss"] < -5 and free[-1].stats["rewards/margins"] > 20
-    assert free[-1].stats["robust/negative"] == 1 and free[-1].stats["robust/beyond_limit"] == 0
-    assert held[-1].stats["robust/beyond_limit"] == 1, "counted"
-    assert 4 < held[-1].stats["rewards/margins"] < 6.5, "what is beyond is Adam's momentum"
-    assert held[0].stats["robust/negative"] == held[0].stats["robust/beyond_limit"] == 0
+    ends, seen = {}, {}
+    for limit in (0.0, 4.0):
+        sums: Sums = {}
+        with gauge.into(sums):
+            arguments = {"flip": 0.3, "beta": 1.0, "limit": limit}
+            done = steps(robust_dpo, one_pair(), arguments, 150, learning_rate=0.2)
+        ends[limit], seen[limit] = done[-1].stats, means(sums)
+    assert ends[0.0]["loss"] < -5 and ends[0.0]["rewards/margins"] > 20
+    assert 4 < ends[4.0]["rewards/margins"] < 10, "what is beyond is Adam's momentum"
+    assert ends[4.0]["loss"] > -4
+    assert all(0.8 < s["robust/negative"] < 1 for s in seen.values()), "of all steps but the first"
+    assert seen[0.0]["robust/beyond_limit"] == 0 < 0.5 < seen[4.0]["robust/beyond_limit"] < 1
 
 
-def margins(n: int = 20_000) -> torch.Tensor:
+def margins(n: int = 5_000) -> torch.Tensor:
     return 2 * Rng(1)("margins").normal(torch.arange(n), dtype=torch.float64)
 
 
@@ -81,15 +86,15 @@ def labels(m: torch.Tensor, rate: float) -> torch.Tensor:
 def test_the_share_of_flips_is_found_from_true_margins_in_any_unit(rate: float) -> None:
     m = margins()
     found = flip_rate(5 * m, labels(m, rate))
-    assert found.rate == pytest.approx(rate, abs=0.03)
-    assert found.scale == pytest.approx(0.2, rel=0.2)
-    assert (found.gain > 0.005) == (rate > 0), "in nats a label"
+    assert found.rate == pytest.approx(rate, abs=0.04)
+    assert found.scale == pytest.approx(0.2, rel=0.25)
+    assert (found.gain > 1e-3) == (rate > 0), "in nats a label"
 
 
-def test_errors_of_margins_look_like_flips_and_an_exchanged_pair_is_the_same_pair() -> None:
+def test_errors_of_margins_lower_the_scale_and_an_exchanged_pair_is_the_same_pair() -> None:
     m = margins()
     y, wrong = labels(m, 0.1), m + 2 * Rng(4)("errors").normal(torch.arange(len(m)))
-    assert flip_rate(wrong, y).rate > flip_rate(m, y).rate + 0.02
+    assert flip_rate(wrong, y).scale < flip_rate(m, y).scale / 2
     one, other = flip_rate(m[:500], y[:500]), flip_rate(-m[:500], 1 - y[:500])
     assert (one.rate, one.scale) == pytest.approx((other.rate, other.scale))
 

@@ -26,15 +26,19 @@ class Flips:
 
 
 def flip_rate(
-    margin: Float[Tensor, "S"], p: Float[Tensor, "S"] | None = None, *, steps: int = 2000
+    margin: Float[Tensor, "S"],
+    p: Float[Tensor, "S"] | None = None,
+    *,
+    steps: int = 2000,
+    tolerance: float = 1e-6,
 ) -> Flips:
     """Fit P(label) = (1−ε)·σ(a·m) + ε·σ(−a·m) by maximum likelihood.
 
     A label that is wrong because two completions are nearly as good occurs where the margin is
-    small; flips occur everywhere. What is left of disagreement where margins are large is ε. So it
-    takes pairs with large margins, and margins that know the truth: from a model that was not
-    fitted to these labels. Errors of the margins look like flips: ε is then too high. Margins that
-    were fitted to the labels hide flips: ε is then too low.
+    margin is small; flips occur everywhere. What is left of disagreement where margins are large is
+    ε, so it takes pairs with large margins. Errors of the margins lower a above all. Margins that
+    were fitted to these labels agree with flips, too, and ε is then too low: take a model that was
+    fitted to others.
 
     Expectation–maximisation in float64: of the chance that each label is flipped, and one Newton
     step of a.
@@ -42,7 +46,8 @@ def flip_rate(
     Args:
         margin: m, what a model says of first minus second completion `[S]`, in any unit.
         p: Probability that the first is the better by the label `[S]`; None for 1.
-        steps: Iterations.
+        steps: Most iterations.
+        tolerance: It ends where ε and a change by less.
 
     Returns:
         The rate, the scale and the gain.
@@ -61,16 +66,17 @@ def flip_rate(
             f"{int((torch.isfinite(m) & (m != 0)).sum())} are finite and not 0"
         )
     m = m / m.square().mean().sqrt()
-    mixed, plain = _fitted(m, y, 0.25, steps), _fitted(m, y, 0.0, steps)
+    mixed, plain = (_fitted(m, y, start, steps, tolerance) for start in (0.25, 0.0))
     unit = float(margin.detach().double().square().mean().sqrt())
     gain = _likelihood(m, y, *mixed) - _likelihood(m, y, *plain)
     return Flips(mixed[0], mixed[1] / unit, max(gain, 0.0))
 
 
-def _fitted(m: Tensor, y: Tensor, rate: float, steps: int) -> tuple[float, float]:
+def _fitted(m: Tensor, y: Tensor, rate: float, steps: int, tolerance: float) -> tuple[float, float]:
     """ε and a from a start; an ε of 0 stays 0."""
     e, a = m.new_tensor(rate), m.new_tensor(1.0)
     for _ in range(steps):
+        before = e, a
         right, wrong = (1 - e) * (a * m).sigmoid(), e * (-a * m).sigmoid()
         right_, wrong_ = (1 - e) * (-a * m).sigmoid(), e * (a * m).sigmoid()
         # chance of a flip, for the label that the first wins and for the other one
@@ -80,6 +86,8 @@ def _fitted(m: Tensor, y: Tensor, rate: float, steps: int) -> tuple[float, float
         s = (a * m).sigmoid()
         slope, curve = ((first - s) * m).mean(), (s * (1 - s) * m.square()).mean()
         a = (a + (slope / curve.clamp(min=1e-9)).clamp(-0.5, 0.5)).clamp(0.0, 50.0)
+        if abs(float(e - before[0])) + abs(float(a - before[1])) < tolerance:
+            break
     return float(e), float(a)
 
 

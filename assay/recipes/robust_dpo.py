@@ -17,13 +17,16 @@ limit the loss stays unbiased. At the limit 10 a pair is preferred 22,000 to 1. 
 
 `estimate` finds ε without gold. Two policies are trained by DPO on halves of the pairs; each tells
 how sure it is of the pairs that it did not see, and ε is the disagreement of labels that is left
-where margins are large (`formulas.flips`). It costs two more runs. Margins from few pairs have
-errors of their own, and those look like flips: the estimate is then too high. It is written as
-`robust/flip`.
+where margins are large (`formulas.flips`). It costs two more runs, and is as good as those margins:
+few pairs or steps leave none that is large. It is written as `robust/flip`.
 
-Where Bradley–Terry itself is noisy, what flips do is to shrink all log-odds, and a larger β or
-fewer steps do much of the same; so the claim tunes both for all sides. Its negative control is
+Where Bradley–Terry itself is noisy, what flips do is to shrink all log-odds, and a smaller β lets
+DPO do much of what rDPO does; so the claim tunes β and rate for all sides. Its negative control is
 cDPO: both terms as in rDPO, and the sign of the second one exchanged.
+
+Here (400 pairs, ε = .3): rDPO ends .59 [.46, .72] above DPO and 1.8 above cDPO on 20 seeds. All
+three chose the smallest β and rate of their grids, .05 and .1, so that what DPO would do at a still
+smaller β is not measured.
 """
 
 from __future__ import annotations
