@@ -123,7 +123,9 @@ def test_robust_dpo_estimates_flips_without_gold() -> None:
 
 @pytest.fixture
 def bandit() -> Any:
-    return tables.world(testbed="bandit", prompts=4, responses=24, pairs=40, members=2).task
+    task = tables.world(testbed="bandit", prompts=4, responses=24, pairs=40, members=2).task
+    task.reference.double()  # type: ignore[attr-defined]  # Adam turns float32's rounding into steps
+    return task
 
 
 def trained(module: Any, task: Any, n: int, **arguments: Any) -> torch.Tensor:
@@ -145,7 +147,7 @@ def test_lipos_weights_matter_and_exchanging_them_too(bandit: Any) -> None:
         trained(lipo, bandit, 6, beta=0.3),
         trained(lipo, bandit, 6, beta=0.3, loss="all_pairs"),
         trained(lipo, bandit, 6, beta=0.3, shuffled=True),
-        trained(lipo, bandit, 6, beta=0.3, labels="win_rate"),
+        trained(lipo, bandit, 6, beta=0.3, label_by="win_rate"),
     ]
     for i, a in enumerate(runs):
         assert all((a - b).abs().max() > 1e-3 for b in runs[:i])
@@ -250,7 +252,7 @@ def test_it_trains_a_folder_of_transformers(name: str, tmp_path: Path) -> None:
         max_steps=2,
         batch_size=4,
         num_generations=4,
-        max_tokens=6,
+        max_tokens=24,
         held_out=2,
         learning_rate=3e-3,
         eval_steps=1,
@@ -258,5 +260,5 @@ def test_it_trains_a_folder_of_transformers(name: str, tmp_path: Path) -> None:
         quiet=True,
         **own,
     )
-    last = run.readings()[-1]
+    last = run.readings[-1]
     assert last["kl"] > 0 and math.isfinite(last["stats"]["loss"])

@@ -34,7 +34,7 @@ def flip_rate(
 ) -> Flips:
     """Fit P(label) = (1−ε)·σ(a·m) + ε·σ(−a·m) by maximum likelihood.
 
-    A label that is wrong because two completions are nearly as good occurs where the margin is
+    A label that is wrong because two completions are nearly as good occurs where the
     margin is small; flips occur everywhere. What is left of disagreement where margins are large is
     ε, so it takes pairs with large margins. Errors of the margins lower a above all. Margins that
     were fitted to these labels agree with flips, too, and ε is then too low: take a model that was

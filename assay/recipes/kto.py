@@ -17,6 +17,10 @@ reference.
 Traps: the gradient vanishes for what the policy contradicts without hope, which is robust to wrong
 labels, and ignores hard ones. Where one kind is rarer, weigh it so that λ_D·n_D/(λ_U·n_U) is
 between 1 and 4/3. Small batches make z₀ a noisy number.
+
+Here, from one completion of each of 400 noisy pairs, gold rises by 2.5 [1.9, 3.0] in 60 steps, and
+with coins for labels it does not; DPO, which is told both completions of each pair, ends 1.1 [.2,
+2.0] higher. Both chose β .05 and rate .2, the smallest and the largest of their grids.
 """
 
 from __future__ import annotations

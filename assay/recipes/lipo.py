@@ -27,6 +27,10 @@ by a factor, which Adam undoes.
 
 Its negative control exchanges the weights: `shuffled` gives each pair the weight of another pair of
 its list, by a random permutation of its completions; the order of the labels stays.
+
+Here, after 60 steps on lists of eight, the best against the worst alone ends as high as LiPO-λ (.06
+[−.13, .25] on 20 seeds), and all pairs .54 [−.01, 1.09] lower; the weights' own part is not seen
+(.22 [−.33, .77] over exchanged ones). All four chose the smallest β, .05, and the largest rate, .2.
 """
 
 from __future__ import annotations
@@ -72,7 +76,7 @@ def recipe(
     *,
     loss: Literal["lambda", "all_pairs", "best_worst", "softmax", "plackett_luce"] = "lambda",
     beta: float = 0.05,
-    labels: Literal["unit", "win_rate"] = "unit",
+    label_by: Literal["unit", "win_rate"] = "unit",
     shuffled: bool = False,
     member: int = 0,
     aggregate: str = "",
@@ -83,7 +87,7 @@ def recipe(
     Args:
         loss: lambda (LiPO-λ), all_pairs, best_worst, softmax or plackett_luce.
         beta: Scale β of the scores, per nat; as in DPO.
-        labels: How rewards become labels: unit, by the list's range, or win_rate, by the mean
+        label_by: How rewards become labels: unit, by the list's range, or win_rate, by the mean
             chance to beat another completion of the list.
         shuffled: Exchange LiPO-λ's weights within each list: the negative control.
         member: Index of the reward model that labels.
@@ -100,7 +104,7 @@ def recipe(
 
     def prepare(batch: Rollouts) -> Rollouts:
         x, reward = batch.samples, require_group(batch.reward)
-        psi = LABELS[labels](reward.double(), x.present)
+        psi = LABELS[label_by](reward.double(), x.present)
         rows, place = torch.arange(len(x))[:, None], torch.arange(psi.shape[1])
         key = task.rng("weights", batch.step).uniform(rows, place).to(psi)
         several = x.present.sum(-1) > 1
