@@ -33,7 +33,14 @@ ERRORS = ("InputError", "Missing", "Collapsed", "NotFinite", "Waiting", "NotWrit
 CORE = {
     "What a recipe is given": ("Task", "Prompts", "Samples", "Pairs", "Loop", "Rng", "Carry"),
     "What it yields": ("Step", "Ask", "Paper", "Claim"),
-    "What a policy can do": ("Policy", "require", "HasValueHead", "Decodes", "EncodesText"),
+    "What a policy can do": (
+        "Policy",
+        "require",
+        "HasValueHead",
+        "Decodes",
+        "ComparesTokens",
+        "EncodesText",
+    ),
 }
 
 
