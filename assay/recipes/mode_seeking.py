@@ -28,6 +28,12 @@ claim was judged on new seeds.
 Off-policy draws are fresh each round here, from the data policy: it is not one fixed set that is
 read again and again. IPO's target is a difference of log-ratios, 10 in the released code. The
 distance of the reward from the data decides, not "supervised against reinforcement".
+
+Here (ten seeds, each method at its best rate; a mean over the run): the negative gradient decides,
+.78 above DPO without it, which is where imitation of pairs' winners is. Own completions add .08
+[.05, .11] to it: at rates up to .01, where they added .40, what they had was a head start. And own
+completions do without it: imitating the best of n of them reached .86 at rate .003 on seed 0, where
+DPO on them reached .74, and on the data's .27.
 """
 
 from __future__ import annotations
