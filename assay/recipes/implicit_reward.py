@@ -21,6 +21,10 @@ trainers are another scale of β than the sums here.
 
 `misplaced` gives each demonstration the reference's log-probability of another one of its batch:
 the KL term is then there and says nothing. It is the control.
+
+Here (20 seeds of the table, each at its best constants): DPO after Pearson ends .021 [.017, .025]
+lower in gold than after SFT, and .045 [.034, .055] higher than with misplaced probabilities. The
+demonstrations are the best of four by gold, and who imitates them less has less of it.
 """
 
 from __future__ import annotations

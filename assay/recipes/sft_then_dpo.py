@@ -18,8 +18,9 @@ its way up has learned a tenth of it (seed 0 of the table: 4 steps against 40). 
 design, and KL says whether they led elsewhere. The pairs are the base's own completions, for all
 starts alike.
 
-Here: in a table Adam's paths of different rates lie close to one another, because the loss is
-convex and there is one optimum; the paper's models have many.
+Here: at equal loss the smallest of three rates lies .12 [.09, .15] nats nearer to the base than the
+largest, and DPO from it ends .007 [−.028, .043] higher in gold (20 seeds of the table). The loss of
+a table is convex and has one optimum; the paper's models have many.
 """
 
 from __future__ import annotations
