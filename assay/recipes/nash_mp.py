@@ -156,7 +156,7 @@ def _exact(task: Task, loop: Loop, *, tau: float, eta: float, lookahead: bool) -
 _STEP = {"eta": (0.05, 0.1, 0.5, 2.0)}
 _MINE = {"exact": True, "tau": 0.01, "max_steps": 50}
 _RIVAL = {"exact": True, "tau": 0.01, "lookahead": False, "max_steps": 100}
-_TRANSITIVE = {"world.game": "transitive"}
+_TRANSITIVE = {"world.game": "transitive", "world.arms": 3}
 
 
 def _decades(readings: list[Reading]) -> float:

@@ -22,6 +22,7 @@ from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries
+from assay.watch.text_preference import preference_in_file
 from assay.worlds.configuration import arguments
 from assay.worlds.device import (
     check_adapter,
@@ -64,7 +65,9 @@ class HubConfig:
         demos: A file of demonstrations; those of held-out prompts are left out.
         rewards: Reward models, each FILE.py:name, http://host:port/path, a folder of `assay fit`,
             or a classifier's folder or model id.
-        gold: One of the same, or match:COLUMN for the right answers in a column of the prompts
+        preference: FILE.py:name of a function name(prompts, first, second) that returns the
+            probability that the first completion is better; asked in both orders.
+        gold: A reward model, or match:COLUMN for the right answers in a column of the prompts
             file. It is read in evaluations only.
         held_out: Prompts that no recipe sees; 0 to choose by the model's size, at most a quarter of
             the file; -1 for none, where nothing is to be measured.
@@ -131,6 +134,7 @@ class HubConfig:
     pairs: str = ""
     demos: str = ""
     rewards: tuple[str, ...] = ()
+    preference: str = ""
     gold: str = ""
     held_out: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -224,6 +228,8 @@ def _world(config: HubConfig) -> World:
         try_rewards(
             some, flag, PromptTexts(str, table.texts, table.turns, table.columns), table.own
         )
+    parts = (config.preference, table.texts, table.turns, table.columns)
+    compares = preference_in_file(*parts) if config.preference else None
     model = open_model(config.policy, narrow, config.bits, device, divided=divided)
     vocabulary = vocabulary_of(config, model)
     vocabulary.device = device
@@ -253,6 +259,7 @@ def _world(config: HubConfig) -> World:
             config, sync, model, vocabulary, prompts, encoder.longest, divided=divided
         ),
         rewards=told(rewards),
+        preference=compares,
         pairs=preferences,
         demos=demonstrations,
         rng=Rng(config.seed)("run"),
