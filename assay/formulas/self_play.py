@@ -17,7 +17,10 @@ from assay.formulas.pairwise import ipo
 
 @torch.no_grad()
 def win_proportions(
-    preference: Float[Tensor, "*S N N"], present: Bool[Tensor, "*S N"]
+    preference: Float[Tensor, "*S N N"],
+    present: Bool[Tensor, "*S N"],
+    *,
+    opponents: Bool[Tensor, "*S N"] | None = None,
 ) -> Float[Tensor, "*S N"]:
     """Share of a prompt's other completions that each one beats: r_i = mean_{j≠i} P(y_i ≻ y_j).
 
@@ -27,6 +30,7 @@ def win_proportions(
     Args:
         preference: P(y_i ≻ y_j) − ½ `[*S, N, N]`; the diagonal is not read.
         present: Which completions count `[*S, N]`.
+        opponents: Which of them are played against; None for all.
 
     Returns:
         `[*S, N]`, in [0, 1]; 0 for absent completions.
@@ -35,7 +39,8 @@ def win_proportions(
         (SPO), arXiv:2401.04056, 2024.
     """
     itself = torch.eye(present.shape[-1], dtype=torch.bool, device=present.device)
-    plays = present[..., :, None] & present[..., None, :] & ~itself
+    against = present if opponents is None else present & opponents
+    plays = present[..., :, None] & against[..., None, :] & ~itself
     won = torch.where(plays, preference + 0.5, preference.new_zeros(())).sum(-1)
     games = plays.sum(-1)
     share = torch.where(games > 0, won / games.clamp(min=1), preference.new_full((), 0.5))
@@ -202,6 +207,41 @@ def magnetic_step(
         raise ValueError(f"eta is {eta} and alpha {alpha}; a magnetic step needs both at least 0")
     pulled = alpha * eta * magnet if alpha * eta else 0.0  # 0·(−∞) is no number
     return ((logp + pulled + eta * q) / (1 + alpha * eta)).log_softmax(-1)
+
+
+def magnetic_loss(
+    logratio: Float[Tensor, "*S"],
+    to_magnet: Float[Tensor, "*S"],
+    advantage: Float[Tensor, "*S"],
+    *,
+    eta: float,
+    alpha: float,
+) -> Float[Tensor, "*S"]:
+    """`magnetic_step` as a loss on draws of π: ρ·(α·log π′/magnet − A) + (ρ·log ρ − ρ + 1)/η.
+
+    ρ = π′/π of a whole draw. Its mean over draws of π is α·KL(π′‖magnet) + KL(π′‖π)/η − ⟨π′, A⟩, so
+    that its minimiser is the magnetic step, and A may have any constant added. At π′ = π the last
+    term has no gradient.
+
+    Args:
+        logratio: log π′/π of each draw `[*S]`.
+        to_magnet: log π′/magnet of each draw `[*S]`.
+        advantage: A `[*S]`; no gradient flows into it.
+        eta: Step η, above 0.
+        alpha: Temperature α, at least 0.
+
+    Returns:
+        `[*S]`.
+
+    Raises:
+        ValueError: η or α is out of range.
+
+    Source: Sokota et al., arXiv:2206.05825, 2022.
+    """
+    if not (eta > 0 and alpha >= 0):
+        raise ValueError(f"eta is {eta} and alpha {alpha}; eta must be above 0, alpha at least 0")
+    rho = logratio.exp()
+    return rho * (alpha * to_magnet - advantage.detach()) + (rho * logratio - rho + 1) / eta
 
 
 def moved_magnet(

@@ -1,0 +1,84 @@
+"""SPO: one policy plays against itself, and its reward is how often it wins.
+
+The game of preferences is symmetric, so that a minimax winner needs no second player. N completions
+of one prompt are compared with one another, and any policy gradient takes
+
+    r_i = mean over j ≠ i of P(y_i ≻ y_j)
+
+as the reward. No reward model is fitted, and no preference need be transitive. Exactly it is
+multiplicative weights against oneself, π ← π·exp(η·P(·≻π)) (`exact`). The *average* policy
+converges to the minimax winner as fast as 1/√T; the last one cycles or leaves. `average` yields it
+(a table of one decision, whose policies can be averaged); by default the last one is yielded.
+
+Differs from `leave_one_out` in the reward alone.
+
+Traps. Few completions a prompt make win rates of many ties. Rewards of a prompt always have the
+mean ½: training curves of the reward show nothing, so that readings' proxy is the win rate over the
+reference. Where a completion's probability underflows, multiplicative weights never bring it back.
+
+Here: games of a few completions, in which exploitability is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from assay.core import InputError, Loop, Paper, Step, Task
+from assay.formulas.self_play import no_regret_step
+from assay.loops import online
+from assay.loops.preference_rounds import (
+    against_reference,
+    every_completion,
+    exact_rounds,
+    mean_policy,
+    self_play_wins,
+)
+
+paper = Paper(
+    "A Minimaximalist Approach to Reinforcement Learning from Human Feedback",
+    "Swamy et al.",
+    2024,
+    "arXiv:2401.04056",
+)
+reduces = {}
+
+
+def recipe(
+    task: Task,
+    *,
+    average: bool = False,
+    exact: bool = False,
+    eta: float = 0.5,
+    loop: Loop = Loop(),
+) -> Iterator[Step]:
+    """Train on win proportions and yield the policy after each step.
+
+    Args:
+        average: Yield the mean of all policies so far (a table of one decision) instead of the
+            last one.
+        exact: Take exact steps of multiplicative weights (a table of one decision).
+        eta: Their step η.
+    """
+    if not eta > 0:
+        raise InputError(f"--eta is {eta}; give a step above 0")
+    if exact:
+        yield from exact_rounds(
+            task,
+            loop,
+            lambda logp, q, mu, _: no_regret_step(logp, q, mu, eta=1 / eta, tau=0.0),
+            average=average,
+        )
+        return
+    if average:
+        every_completion(task.reference)  # refuses what cannot be averaged
+    carry: Any = task.carry.keep(summed=0.0, averaged=0)
+    score = against_reference(task)
+    for step in online(task, loop, score=score, reward=lambda x: self_play_wins(task, x)):
+        if average:
+            policy: Any = step.policy
+            probs = policy.logits.detach().double().softmax(-1)
+            carry.summed, carry.averaged = carry.summed + probs, carry.averaged + 1
+            step = replace(step, policy=mean_policy(policy, carry.summed / carry.averaged))
+        yield step
