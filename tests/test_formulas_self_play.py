@@ -251,7 +251,7 @@ def test_margin_pairs_have_the_largest_gaps_and_no_absent_completion() -> None:
         (lambda x: inpo(x, x, x, eta=0.1, tau=0.2), "tau <= eta"),
         (lambda x: inpo(x, x, x, eta=0.0, tau=0.0), "eta above 0"),
         (lambda x: dno(x, x, eta=0.0), "above 0"),
-        (lambda x: magnetic_step(x, x, x, eta=-1.0, alpha=0.0), "at least 0"),
+        (lambda x: magnetic_step(x, x, x, eta=0.0, alpha=0.0), "eta must be above 0"),
         (lambda x: magnetic_step(x, x, x, eta=1.0, alpha=float("nan")), "at least 0"),
         (lambda x: moved_magnet(x, x, kappa=1.5), "share of the way"),
     ],

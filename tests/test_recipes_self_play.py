@@ -74,7 +74,7 @@ def nash(alpha: float, P=RPS, mu=SKEWED) -> torch.Tensor:
 
 def test_exact_inpo_converges_to_the_regularised_nash_policy_and_dno_does_not() -> None:
     long = Loop(max_steps=300)
-    near = last(inpo.recipe(task(), eta=1.0, tau=0.3, exact=True, loop=long))
+    near = last(inpo.recipe(task(), eta=1.0, share=0.3, exact=True, loop=long))
     torch.testing.assert_close(near, nash(0.3), atol=1e-6, rtol=0)
     far = last(dno.recipe(task(), eta=1.0, exact=True, loop=long))
     assert float((far - 1 / 3).abs().max()) > 0.3  # cycles outwards
@@ -86,7 +86,7 @@ def test_exact_steps_are_one_another_at_their_limits() -> None:
         magnetic_mirror_descent.recipe(task(), eta=1 / 1.9, alpha=0.1, exact=True, loop=few)
     )
     torch.testing.assert_close(
-        last(inpo.recipe(task(), eta=2.0, tau=0.1, exact=True, loop=few)), magnetic
+        last(inpo.recipe(task(), eta=2.0, share=0.05, exact=True, loop=few)), magnetic
     )
     weights = last(spo.recipe(task(), eta=0.5, exact=True, loop=few))
     torch.testing.assert_close(last(dno.recipe(task(), eta=2.0, exact=True, loop=few)), weights)
@@ -124,9 +124,9 @@ def test_sampled_inpo_settles_at_the_regularised_nash_policy() -> None:
     """From one drawn label a pair; without the anchor, and from extremes, it ends elsewhere."""
     loop = Loop(max_steps=80, batch_size=8, num_generations=16, learning_rate=0.2)
     how = {"eta": 0.6, "round_steps": 5, "loop": loop}
-    near = settled(inpo.recipe(task(probs=FAR), tau=0.2, **how))
-    loose = settled(inpo.recipe(task(probs=FAR), tau=0.0, **how))
-    extremes = settled(inpo.recipe(task(probs=FAR), tau=0.2, select="extremes", **how))
+    near = settled(inpo.recipe(task(probs=FAR), share=1 / 3, **how))
+    loose = settled(inpo.recipe(task(probs=FAR), share=0.0, **how))
+    extremes = settled(inpo.recipe(task(probs=FAR), share=1 / 3, select="extremes", **how))
     target = nash(0.2, mu=FAR)
     assert float((near - target).abs().max()) < 0.03
     assert min(float((x - target).abs().max()) for x in (loose, extremes)) > 0.05
@@ -231,7 +231,7 @@ def test_sampled_magnetic_mirror_descent_settles_at_the_quantal_equilibrium() ->
 @pytest.mark.parametrize(
     ("steps", "words"),
     [
-        (lambda t: inpo.recipe(t, eta=0.1, tau=0.2), "--eta is 0.1 and --tau 0.2"),
+        (lambda t: inpo.recipe(t, share=1.2), "--share 1.2"),
         (lambda t: inpo.recipe(t, select="some"), "--select is 'some'"),
         (lambda t: inpo.recipe(t, round_steps=0), "--round-steps is 0"),
         (lambda t: inpo.recipe(t, loop=Loop(num_generations=1)), "--num-generations is 1"),

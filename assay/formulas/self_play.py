@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from assay.formulas.games import log_geometric_mixture, proximal_step
 from assay.formulas.pairwise import ipo
 
 
@@ -191,22 +192,21 @@ def magnetic_step(
         logp: log π `[*S, A]`.
         q: Value of each action `[*S, A]`.
         magnet: log ρ `[*S, A]`.
-        eta: Step η, at least 0.
+        eta: Step η, above 0.
         alpha: Temperature α, at least 0.
 
     Returns:
         Log-probabilities `[*S, A]`.
 
     Raises:
-        ValueError: η or α is below 0.
+        ValueError: η or α is out of range.
 
     Source: Sokota et al., "A Unified Approach to Reinforcement Learning, Quantal Response
         Equilibria, and Two-Player Zero-Sum Games", arXiv:2206.05825, 2022.
     """
-    if not (eta >= 0 and alpha >= 0):
-        raise ValueError(f"eta is {eta} and alpha {alpha}; a magnetic step needs both at least 0")
-    pulled = alpha * eta * magnet if alpha * eta else 0.0  # 0·(−∞) is no number
-    return ((logp + pulled + eta * q) / (1 + alpha * eta)).log_softmax(-1)
+    if not (eta > 0 and alpha >= 0):
+        raise ValueError(f"eta is {eta} and alpha {alpha}; eta must be above 0, alpha at least 0")
+    return proximal_step(logp, q, magnet, eta=eta, tau=alpha)
 
 
 def magnetic_loss(
@@ -264,9 +264,7 @@ def moved_magnet(
     """
     if not 0 <= kappa <= 1:
         raise ValueError(f"kappa is {kappa}; a magnet moves by a share of the way, in [0, 1]")
-    if kappa in (0, 1):  # 0·(−∞) is no number
-        return (logp if kappa else magnet).log_softmax(-1)
-    return ((1 - kappa) * magnet + kappa * logp).log_softmax(-1)
+    return log_geometric_mixture(magnet, logp, weight=kappa)
 
 
 def _share(eta: float, tau: float) -> float:

@@ -13,10 +13,10 @@ average. The last policy converges to the regularised Nash policy, π* ∝ μ·e
 draws completions of π_k to `batch_size` prompts and compares all pairs of a prompt;
 `round_steps` updates fit them. `exact` takes the step itself, for a table of one decision.
 
-It differs from online IPO in the anchor: with τ = η that is μ alone, and the method is IPO on the
-policy's own pairs. With τ = 0 it is multiplicative weights, whose last policy cycles.
-`regression="logistic"` puts DPO's loss in place of the square, −log σ(η·h): with τ = η that is
-iterative DPO.
+It differs from online IPO in the anchor: with `share` = τ/η = 1 that is μ alone, and the method is
+IPO on the policy's own pairs. With 0 it is multiplicative weights, whose last policy cycles.
+`regression="logistic"` puts DPO's loss in place of the square, −log σ(η·h): with a share of 1 that
+is iterative DPO.
 
 Traps. η is an *inverse* step. h is a sum over tokens: at η = .0075 the target is 67 nats for every
 pair, whatever its length. `select="extremes"`, the best and the worst of a prompt's completions as
@@ -33,10 +33,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from assay.core import InputError, Loop, Pairs, Paper, Policy, Samples, Step, Task
+from assay.core import Claim, InputError, Loop, Pairs, Paper, Policy, Samples, Step, Task
 from assay.formulas.pairwise import dpo
 from assay.formulas.self_play import inpo, margin_pairs, no_regret_step, win_proportions
 from assay.loops.preference_rounds import exact_rounds, fitted_rounds, labelled, paired_up
+from assay.stats.effects import Reading
+from assay.stats.self_play import late, least_exploitable
 
 paper = Paper(
     "Iterative Nash Policy Optimization: Aligning LLMs with General Preferences via No-Regret Learning",  # noqa: E501  # a title stands letter for letter, on one line
@@ -46,8 +48,8 @@ paper = Paper(
 )
 reduces = {
     "magnetic_mirror_descent": (
-        {"exact": True, "eta": 2.0, "tau": 0.1},
-        {"exact": True, "eta": 1 / 1.9, "alpha": 0.1},
+        {"exact": True, "eta": 1.25, "share": 0.2},
+        {"exact": True, "eta": 1.0, "alpha": 0.25},
     )
 }
 SELECT, REGRESSION = ("all", "extremes"), ("squared", "logistic")
@@ -57,7 +59,7 @@ def recipe(
     task: Task,
     *,
     eta: float = 1.0,
-    tau: float = 0.1,
+    share: float = 0.1,
     round_steps: int = 10,
     select: str = "all",
     regression: str = "squared",
@@ -68,8 +70,8 @@ def recipe(
     """Train by rounds of self-play and yield the policy after each step.
 
     Args:
-        eta: Inverse step η, at least `tau`.
-        tau: Weight τ of the KL to the reference, per nat.
+        eta: Inverse step η.
+        share: τ/η, the reference's share of the anchor, from 0 to 1; τ is the strength of the KL.
         round_steps: Steps for which a round's pairs are fitted.
         select: all pairs of a prompt's completions, or extremes: the best and the worst.
         regression: squared (INPO) or logistic (DPO's loss with the same anchor).
@@ -79,8 +81,11 @@ def recipe(
     for name, value, known in (("select", select, SELECT), ("regression", regression, REGRESSION)):
         if value not in known:
             raise InputError(f"--{name} is '{value}'; it is one of {', '.join(known)}")
-    if not 0 <= tau <= eta or eta == 0:
-        raise InputError(f"--eta is {eta} and --tau {tau}; give 0 <= tau <= eta and eta above 0")
+    if not eta > 0 or not 0 <= share <= 1:
+        raise InputError(
+            f"--eta is {eta} and --share {share}; give eta above 0, and the share τ/η from 0 to 1"
+        )
+    tau = share * eta
     if exact:
         yield from exact_rounds(
             task, loop, lambda logp, q, mu, _: no_regret_step(logp, q, mu, eta=eta, tau=tau)
@@ -102,7 +107,52 @@ def recipe(
     def loss(rows: Pairs, policy: Tensor, previous: Tensor, reference: Tensor) -> Tensor:
         if regression == "squared":
             return inpo(policy, previous, reference, eta=eta, tau=tau, p=rows.p)
-        anchor = tau / eta * reference + (1 - tau / eta) * previous
+        anchor = share * reference + (1 - share) * previous
         return dpo(policy - anchor, torch.zeros_like(policy), beta=eta, p=rows.p)
 
     yield from fitted_rounds(task, loop, round_steps=round_steps, pairs=pairs, loss=loss, beta=eta)
+
+
+_RUN = {"max_steps": 100, "num_generations": 8, "learning_rate": 0.1}
+_DPO = {**_RUN, "regression": "logistic", "share": 1.0}
+_SCORES = {"world.game": "transitive"}
+_MINE = {"eta": (0.5, 1.0), "share": (0.05, 0.15)}
+_ETAS = {"eta": (0.5, 1.0, 2.0, 4.0)}
+
+
+@Claim(
+    "From a few hundred labels a round, INPO's last policies are less exploitable than those of "
+    "iterative DPO where preferences are intransitive, and less than without the reference's share "
+    "of the anchor; where Bradley-Terry holds they are no more exploitable than iterative DPO's.",
+    arms={
+        "inpo": ("inpo", _RUN),
+        "dpo": ("inpo", _DPO),
+        "no reference": ("inpo", {**_RUN, "share": 0.0}),
+        "inpo, transitive": ("inpo", {**_RUN, **_SCORES}),
+        "dpo, transitive": ("inpo", {**_DPO, **_SCORES}),
+    },
+    worlds=("table",),
+    on={"table": {"testbed": "game", "game": "random"}},
+    # exploitability is a probability less a half: two in a hundred more often beaten at best
+    least={"over iterative dpo": 0.02, "over no reference": 0.0, "transitive: over dpo": -0.02},
+    seeds="100..111",
+    tuned={
+        "inpo": _MINE,
+        "dpo": _ETAS,
+        "no reference": _ETAS,
+        "inpo, transitive": _MINE,
+        "dpo, transitive": _ETAS,
+    },
+    by=least_exploitable,
+    control=("over no reference",),
+    broken="the anchor is the last policy alone, so that nothing pulls towards the reference",
+    differs={"seconds": "runs of one length on a busy machine"},
+)
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """How much more exploitable the rivals' policies are, over the second half of a run."""
+    left = {name: late(readings) for name, readings in arms.items()}
+    return {
+        "over iterative dpo": left["dpo"] - left["inpo"],
+        "over no reference": left["no reference"] - left["inpo"],
+        "transitive: over dpo": left["dpo, transitive"] - left["inpo, transitive"],
+    }

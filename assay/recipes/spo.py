@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from assay.core import InputError, Loop, Paper, Step, Task
+from assay.core import Claim, InputError, Loop, Paper, Step, Task
 from assay.formulas.self_play import no_regret_step
 from assay.loops import online
 from assay.loops.preference_rounds import (
@@ -35,6 +35,8 @@ from assay.loops.preference_rounds import (
     mean_policy,
     self_play_wins,
 )
+from assay.stats.effects import Reading
+from assay.stats.self_play import late, least_exploitable
 
 paper = Paper(
     "A Minimaximalist Approach to Reinforcement Learning from Human Feedback",
@@ -82,3 +84,46 @@ def recipe(
             carry.summed, carry.averaged = carry.summed + probs, carry.averaged + 1
             step = replace(step, policy=mean_policy(policy, carry.summed / carry.averaged))
         yield step
+
+
+_RUN = {"max_steps": 100, "learning_rate": 0.1}
+_RATES = {"learning_rate": (0.03, 0.1, 0.3)}
+_SCORES = {"world.game": "transitive"}
+
+
+@Claim(
+    "Where preferences are intransitive, SPO's average policy is less exploitable than its last "
+    "one, and than a policy trained on a Bradley-Terry model of labelled pairs; where such a model "
+    "holds, SPO's last policy is as good.",
+    arms={
+        "average": ("spo", {**_RUN, "average": True}),
+        "last": ("spo", _RUN),
+        "reward model": ("leave_one_out", _RUN),
+        "last, transitive": ("spo", {**_RUN, **_SCORES}),
+        "reward model, transitive": ("leave_one_out", {**_RUN, **_SCORES}),
+    },
+    worlds=("table",),
+    on={"table": {"testbed": "game", "game": "random"}},
+    # exploitability is a probability less a half: two in a hundred more often beaten at best
+    least={"over the last": 0.02, "over the reward model": 0.02, "transitive: over it": -0.02},
+    seeds="100..111",
+    tuned=dict.fromkeys(
+        ("average", "last", "reward model", "last, transitive", "reward model, transitive"), _RATES
+    ),
+    by=least_exploitable,
+    control=("over the reward model",),
+    broken="the reward is a Bradley-Terry model of labelled pairs in place of comparisons",
+    differs={
+        "scored": "completions are compared with one another, or scored one by one",
+        "compared": "as for scored",
+        "seconds": "as for scored",
+    },
+)
+def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
+    """How much more exploitable the others' policies are, over the second half of a run."""
+    left = {name: late(readings) for name, readings in arms.items()}
+    return {
+        "over the last": left["last"] - left["average"],
+        "over the reward model": left["reward model"] - left["average"],
+        "transitive: over it": left["reward model, transitive"] - left["last, transitive"],
+    }
