@@ -143,9 +143,9 @@ def won(readings: list[Reading]) -> float:
     },
     worlds=("table",),
     on={"table": {"testbed": "game", "game": "random"}},
-    # won a tenth more often than lost; a tie is within two in a hundred
-    least={"over the first policy": 0.05, "over shuffled": 0.05, "pairs over regression": -0.02},
-    seeds="100..111",
+    # two in a hundred more often won than a half; a tie is within as much
+    least={"over the first policy": 0.02, "over shuffled": 0.02, "pairs over regression": -0.02},
+    seeds="100..129",
     tuned={"pairs": _ETA, "regression": _ETA, "shuffled": "pairs"},
     by=won,
     control=("over shuffled",),

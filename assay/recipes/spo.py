@@ -106,7 +106,7 @@ _SCORES = {"world.game": "transitive"}
     on={"table": {"testbed": "game", "game": "random"}},
     # exploitability is a probability less a half: two in a hundred more often beaten at best
     least={"over the last": 0.02, "over the reward model": 0.02, "transitive: over it": -0.02},
-    seeds="100..111",
+    seeds="100..115",
     tuned=dict.fromkeys(
         ("average", "last", "reward model", "last, transitive", "reward model, transitive"), _RATES
     ),

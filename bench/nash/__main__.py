@@ -1,0 +1,144 @@
+"""Last policies of all Nash methods against preference queries, exact and with tuned steps.
+
+python -m bench.nash        writes bench/results/nash.json and docs/nash.md, a minute of one core
+
+Every method of `methods.METHODS` plays every game from the reference, with each step of one grid,
+on five references and five random games. A query is one evaluation of P·π. The distance is
+KL(π*‖π) to the regularised Nash policy, in nats, the median over seeds; a method is shown with the
+step that is best after that many queries, so that each number is the method's own best.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay.core import Rng
+from assay.formulas.divergence import kl_full
+from assay.formulas.games import exploitability, regularised_nash
+from assay.worlds.games import matrix
+from bench.nash.methods import METHODS, STEPS, Play
+
+HERE = Path(__file__).resolve().parents[2]
+GAMES = ("rps", "cyclic", "random", "transitive")
+TAUS = (0.1, 0.01)
+SEEDS = range(5)
+AT = (10, 30, 100, 300, 1000, 3000)
+
+
+def main() -> None:
+    """Measure everything and write the data and the page."""
+    found = [
+        measured(game, tau, name, step)
+        for game in GAMES
+        for tau in TAUS
+        for name in METHODS
+        for step in STEPS
+    ]
+    (HERE / "bench" / "results" / "nash.json").write_text(json.dumps(found, indent=0) + "\n")
+    (HERE / "docs" / "nash.md").write_text(page(found), encoding="utf-8")
+
+
+def setting(game: str, tau: float) -> tuple[Tensor, Tensor, Tensor]:
+    """P `[S,A,A]`, the references' log-probabilities and the regularised Nash policies `[S,A]`."""
+    P = torch.stack([matrix(game, 0, 1.0, Rng(s)("matrix")) for s in SEEDS])
+    place = torch.arange(P.shape[-1])
+    mu = torch.stack([Rng(s)("reference").normal(place, dtype=torch.float64) for s in SEEDS])
+    mu = mu.log_softmax(-1)
+    return P, mu, regularised_nash(P, mu.exp(), tau=tau)
+
+
+def measured(game: str, tau: float, name: str, step: float) -> dict[str, Any]:
+    """One method on one game with one step: median distances after each number of queries."""
+    P, mu, nash = setting(game, tau)
+    play = Play(P, mu, tau, step)
+    kl: list[float | None] = []
+    gap: list[float | None] = []
+    policies = METHODS[name](play)
+    for queries in AT:
+        shown = mu
+        while play.queries < queries:
+            shown = next(policies)
+        away = kl_full(nash.clamp(min=1e-300).log(), shown)
+        kl.append(_number(away.median()))
+        gap.append(_number(exploitability(shown.exp(), P).median()))
+    return {
+        "game": game,
+        "tau": tau,
+        "method": name,
+        "step": step,
+        "queries": list(AT),
+        "kl": kl,
+        "exploitability": gap,
+    }
+
+
+def _number(x: Tensor) -> float | None:
+    return float(f"{float(x):.3g}") if math.isfinite(float(x)) else None
+
+
+def best(found: list[dict[str, Any]], game: str, tau: float, name: str, of: str, at: int) -> Any:
+    """(number, step): the lowest after `at` queries, over the grid of steps."""
+    i = AT.index(at)
+    mine = [
+        (max(r[of][i], 0.0), r["step"])
+        for r in found
+        if (r["game"], r["tau"], r["method"]) == (game, tau, name) and r[of][i] is not None
+    ]
+    return min(mine) if mine else (math.inf, math.nan)
+
+
+def page(found: list[dict[str, Any]]) -> str:
+    """The manual's page."""
+    lines = [
+        "# Nash methods, measured",
+        "",
+        "Written by `python -m bench.nash` from exact steps in float64: a minute of one core, no",
+        "sampling. Each number is the median over five references (of `random`, games too) and has",
+        "the step of the grid "
+        + ", ".join(f"{s:g}" for s in STEPS)
+        + " that is best after so many queries",
+        "(in brackets). A query is one evaluation of P·π; mirror prox makes two an iteration. The",
+        "games are those of world table (`--world.testbed game --world.game G`).",
+        "",
+        "## Distance to the regularised Nash policy",
+        "",
+        "KL(π*‖π) of the last policy, in nats, after 100 and 1,000 queries.",
+        "",
+    ]
+    lines += table(found, "kl", TAUS, [n for n in METHODS if METHODS[n].regularised])
+    lines += [
+        "",
+        "INPO's and DNO's exact steps are steps of magnetic mirror descent (with τ, and with τ = 0):",
+        "`tests/test_formulas_self_play.py` compares them, and they have no rows of their own.",
+        "",
+        "## Exploitability in the plain game",
+        "",
+        "max_y P(y ≻ π) − ½, for methods that do not aim at the regularised policy too (τ = 0.1 for",
+        "those that do, whose own limit is therefore above 0).",
+        "",
+    ]
+    lines += table(found, "exploitability", (0.1,), list(METHODS))
+    return "\n".join(lines) + "\n"
+
+
+def table(
+    found: list[dict[str, Any]], of: str, taus: tuple[float, ...], names: list[str]
+) -> list[str]:
+    """A table with a row for each method and a column for each game, τ and number of queries."""
+    cells = [(g, t, at) for g in GAMES for t in taus for at in (100, 1000)]
+    head = [f"{g}{f', τ {t:g}' if len(taus) > 1 else ''}, {at}" for g, t, at in cells]
+    rows = ["| method | " + " | ".join(head) + " |", "| --- |" + " --- |" * len(head)]
+    for name in names:
+        got = [best(found, g, t, name, of, at) for g, t, at in cells]
+        rows.append(f"| {name} | " + " | ".join(f"{v:.1e} ({s:g})" for v, s in got) + " |")
+    return rows
+
+
+if __name__ == "__main__":
+    main()
