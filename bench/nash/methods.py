@@ -14,7 +14,7 @@ from torch import Tensor
 from assay.formulas.games import log_geometric_mixture, proximal_step
 from assay.formulas.self_play import magnetic_step, moved_magnet
 
-STEPS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+STEPS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 @dataclass
