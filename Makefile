@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo demo-real test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-audit bench-serve gpu trl ray vllm clean \
+.PHONY: help demo demo-real test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-nash bench-audit bench-serve gpu trl ray vllm clean \
   browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -96,6 +96,9 @@ bench-watch: $(STAMP)  ## Measures the watch: an hour and a half of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch kept
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.watch simulate
 	$(BIN)/python -m bench.watch page
+
+bench-nash: $(STAMP)  ## Measures the Nash methods against preference queries: a minute of one core.
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.nash
 
 bench-audit: $(STAMP)  ## Measures the predicted turning point: an hour and a half of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.audit collect --last 800

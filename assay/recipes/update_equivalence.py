@@ -157,8 +157,18 @@ def plan(
     return step_at(policy[h][card], q.roll(1) if shuffled else q, eta, alpha)
 
 
-def planned(game: CardGame, policy: Table, rollouts: int, rng: Rng, **how: Any) -> Table:
+def planned(
+    game: CardGame,
+    policy: Table,
+    rollouts: int,
+    rng: Rng,
+    *,
+    eta: float,
+    alpha: float,
+    shuffled: bool,
+) -> Table:
     """What is played by those who plan every decision by `plan`."""
+    how: dict[str, Any] = {"eta": eta, "alpha": alpha, "shuffled": shuffled}
     cards, believed = range(len(game.deal)), beliefs(game, policy)
     return {
         h: torch.stack(
