@@ -18,7 +18,9 @@ Traps. The reference moves each round, so that a judge can be over-optimised wit
 KL to the first policy shows it. The estimated r_k of a completion counts no game against itself.
 Winning pairs with a large margin have a loss without a minimum where labels are certain.
 
-Here: games of a few completions, in which exploitability is exact.
+Here: games of a few completions. On 30 random games it ends .139 [.104, .175] above a tie with the
+first policy. The win rate over a policy that stands still says nothing of exploitability, which
+without an anchor does not fall in cyclic games (docs/nash.md).
 """
 
 from __future__ import annotations

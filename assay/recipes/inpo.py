@@ -23,7 +23,11 @@ pair, whatever its length. `select="extremes"`, the best and the worst of a prom
 in the paper's runs on language models, has larger margins than the theory's pairs, and another
 minimiser. One public trainer of this name has a loss for each response instead.
 
-Here: games of a few completions, in which exploitability is exact.
+Here: games of a few completions, in which exploitability is exact. With 448 labels a round and ten
+rounds, on 16 random games, INPO's policies are .029 [-.016, .074] less exploitable than those of
+iterative DPO and .016 [-.006, .038] less than without the reference: not shown. Where Bradley-Terry
+holds they lose nothing. Exact steps separate the methods (docs/nash.md); the noise of so few labels
+hides it.
 """
 
 from __future__ import annotations

