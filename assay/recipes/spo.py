@@ -16,9 +16,10 @@ Traps. Few completions a prompt make win rates of many ties. Rewards of a prompt
 mean ½: training curves of the reward show nothing, so that readings' proxy is the win rate over the
 reference. Where a completion's probability underflows, multiplicative weights never bring it back.
 
-Here: games of a few completions, in which exploitability is exact. On 16 random games the average is
-.030 [.009, .051] less exploitable than the last policy at its own best rate, which is a small one,
-and .086 [.027, .145] less than a policy trained on a reward model. δ is .02: the first is not shown.
+Here: games of a few completions, in which exploitability is exact. On 16 random games the average
+is .030 [.009, .051] less exploitable than the last policy at its own best rate, which is a small
+one, and .086 [.027, .145] less than a policy trained on a reward model. δ is .02: the first is not
+shown.
 """
 
 from __future__ import annotations

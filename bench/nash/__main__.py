@@ -38,11 +38,12 @@ LOSES = """## Where each loses
   nothing: magnetic mirror descent is nearer after as many.
 - *Magnetic mirror descent and INPO* need small steps at small τ: 0.08 are left on rps at τ 0.01
   after 1,000 queries.
-- *Nash-MD with a constant step* stops at a distance that its step sets (2.8e-05 on rps at τ 0.1 with
-  the smallest one, where mirror descent reaches rounding). *With its decreasing step* it goes on, at
-  about the square of the queries, and is last at τ 0.01, where its first steps are hundreds.
-- *SPO's and DNO's last policies* leave the equilibria of cyclic games with every step, and are exact
-  where one response beats all others. *SPO's average* is never far off and never exact.
+- *Nash-MD with a constant step* stops at a distance that its step sets (2.8e-05 on rps at τ 0.1
+  with the smallest one, where mirror descent reaches rounding). *With its decreasing step* it goes
+  on, at about the square of the queries, but at τ 0.01 its first steps are hundreds, and it is
+  last in all games but the transitive one.
+- *SPO's and DNO's last policies* leave the equilibria of cyclic games with every step, and are
+  exact where one response beats all others. *SPO's average* is never far off and never exact.
 - *The magnet that follows* has no τ to pay for. On cyclic it is slower than SPO's average.
 """.splitlines()
 
