@@ -112,12 +112,11 @@ def _cell(t: Track) -> Cell:
         "drop": drop(every),
         "reference": float(every[-1]["stats"]["fresh/gold_reference"]),
     }
-    end = last
-    chosen = (t.run.record.result or {}).get("best") or {}
-    if chosen.get("chosen_by") == "watch":
+    end, result = last, t.run.record.result
+    if result is not None and result["best"]["chosen_by"] == "watch":
         reached["final"] = float(every[-1]["stats"]["fresh/gold_kept"])
         reached["drop"] = reached["peak"] - reached["final"]
-        end = next(r for r in t.readings if r["step"] == chosen["step"])
+        end = next(r for r in t.readings if r["step"] == result["best"]["step"])
     for name, kl in (("peak_kl", every[-1]["kl"]), ("final_kl", end["kl"])):
         if kl is not None:
             reached[name] = max(0.0, float(kl))
