@@ -12,7 +12,7 @@ import torch
 
 from assay.api import flags, settings
 from assay.api.flags import Flag
-from assay.api.live import model_named, rewards_named, rows_named
+from assay.api.live import model_named, preference_named, rewards_named, rows_named
 from assay.errors import InputError, NotWritten
 from assay.registry.entry import Entry
 
@@ -33,6 +33,7 @@ def by_flag(
     pairs: Any = None,
     demos: Any = None,
     rewards: Any = None,
+    preference: Any = None,
     gold: Any = None,
 ) -> dict[str, Any]:
     """Values by flag name.
@@ -48,6 +49,7 @@ def by_flag(
         pairs: See `train`.
         demos: See `train`.
         rewards: See `train`.
+        preference: See `train`.
         gold: See `train`.
 
     Raises:
@@ -59,6 +61,7 @@ def by_flag(
         "world.pairs": rows_named(pairs, "pairs") or None,
         "world.demos": rows_named(demos, "demos") or None,
         "world.rewards": rewards_named(rewards, "rewards") or None,
+        "world.preference": preference_named(preference),
         "world.gold": next(iter(rewards_named(gold, "gold")), None),
     }
     given = {k: v for k, v in given.items() if v is not None}

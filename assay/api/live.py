@@ -113,6 +113,28 @@ def _reward(reward: Any, flag: str) -> Any:
     )
 
 
+def preference_named(preference: Any) -> str | None:
+    """A preference model as the argument `preference`: a function, or what the flag takes.
+
+    Args:
+        preference: `function(prompts, first, second, **columns)`, FILE.py:name, an address, or
+            None.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if preference is None or isinstance(preference, (str, Path)):
+        return None if preference is None else str(preference)
+    if not callable(preference):
+        raise InputError(
+            f"preference is a {type(preference).__name__}; it is a function (prompts, first, "
+            "second, **columns) → the chance that the first is better, FILE.py:name, or the "
+            "address of an LLM judge with preference_model"
+        )
+    name = function_name(preference)
+    return Live(name, preference, found=not name.startswith(PYTHON))
+
+
 def rows_named(rows: Any, name: str) -> str:
     """Prompts, pairs or demonstrations as a file's name.
 

@@ -27,7 +27,17 @@ from assay.safe_text import visible
 from assay.watch.config import Watch, WatchConfig
 from assay.watch.labelers.choose import check_labeler
 
-OBJECTS = ("world", "model", "tokenizer", "prompts", "pairs", "demos", "rewards", "gold")
+OBJECTS = (
+    "world",
+    "model",
+    "tokenizer",
+    "prompts",
+    "pairs",
+    "demos",
+    "rewards",
+    "preference",
+    "gold",
+)
 
 
 def train(
@@ -39,6 +49,7 @@ def train(
     pairs: Any = None,
     demos: Any = None,
     rewards: Any = None,
+    preference: Any = None,
     gold: Any = None,
     world: str = "",
     watch: Any = None,
@@ -74,6 +85,9 @@ def train(
             `RewardEnsemble`, a sequence classifier, a folder, a model id, FILE.py:name or a URL; or
             a list or a dict of these. Of several (an ensemble's members count) the proxy is the
             mean; `aggregate` and `member` choose otherwise.
+        preference: What compares two completions, for Nash and self-play methods: a function
+            (prompts, first, second, **columns) → the chance that the first is better, FILE.py:name,
+            or the address of an LLM judge with `preference_model`.
         gold: What is measured and never optimised, of the same kinds.
         world: A world of assay's, for experiments: grammar, table or sums.
         watch: An `assay.Watch`, which buys labels and stops the run once it has turned; or who
@@ -117,6 +131,7 @@ def train(
         "pairs": pairs,
         "demos": demos,
         "rewards": rewards,
+        "preference": preference,
         "gold": gold,
         "watch": watch,
     }

@@ -22,7 +22,7 @@ from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries
-from assay.watch.text_preference import preference_in_file
+from assay.watch.text_preference import open_preference
 from assay.worlds.configuration import arguments
 from assay.worlds.device import (
     check_adapter,
@@ -66,7 +66,9 @@ class HubConfig:
         rewards: Reward models, each FILE.py:name, http://host:port/path, a folder of `assay fit`,
             or a classifier's folder or model id.
         preference: FILE.py:name of a function name(prompts, first, second) that returns the
-            probability that the first completion is better; asked in both orders.
+            probability that the first completion is better, asked in both orders; or the address
+            of an LLM judge (OpenAI-compatible).
+        preference_model: The name by which the judge's server knows its model.
         gold: A reward model, or match:COLUMN for the right answers in a column of the prompts
             file. It is read in evaluations only.
         held_out: Prompts that no recipe sees; 0 to choose by the model's size, at most a quarter of
@@ -135,6 +137,7 @@ class HubConfig:
     demos: str = ""
     rewards: tuple[str, ...] = ()
     preference: str = ""
+    preference_model: str = ""
     gold: str = ""
     held_out: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -228,8 +231,8 @@ def _world(config: HubConfig) -> World:
         try_rewards(
             some, flag, PromptTexts(str, table.texts, table.turns, table.columns), table.own
         )
-    parts = (config.preference, table.texts, table.turns, table.columns)
-    compares = preference_in_file(*parts) if config.preference else None
+    judge, parts = config.preference, (table.texts, table.turns, table.columns)
+    compares = open_preference(judge, config.preference_model, *parts) if judge else None
     model = open_model(config.policy, narrow, config.bits, device, divided=divided)
     vocabulary = vocabulary_of(config, model)
     vocabulary.device = device

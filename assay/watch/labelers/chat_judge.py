@@ -58,6 +58,7 @@ class ChatJudge:
         at_once: Questions in flight.
         pause: Seconds before the second try.
         instruction: The system message.
+        flag: The flag that named the address, for messages.
 
     Attributes:
         spent: Calls, retries, tokens, ties by contradiction and unreadable replies so far.
@@ -79,9 +80,10 @@ class ChatJudge:
         at_once: int = 4,
         pause: float = 0.5,
         instruction: str = INSTRUCTION,
+        flag: str = "watch",
     ):
         self.client = JsonClient(
-            url, "watch", keys=KEYS, tries=tries, timeout=timeout, pause=pause, rate=rate
+            url, flag, keys=KEYS, tries=tries, timeout=timeout, pause=pause, rate=rate
         )
         self.url = url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
         if not model:
