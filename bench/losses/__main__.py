@@ -1,0 +1,129 @@
+"""Preference losses by noise, number of pairs, a labelers' taste and the size of lists.
+
+python -m bench.losses        runs what is missing, half an hour of two cores; goes on where it was
+python -m bench.losses page   writes the tables of docs/preference-losses.md
+
+Each loss is tuned by final gold on five seeds (`cases.py`), for each condition by itself, and
+judged on twenty others; so the table says what a loss can do, not what its defaults do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bench.losses import cases
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS, PAGE = ROOT / "bench" / "results" / "losses.json", ROOT / "docs" / "preference-losses.md"
+BEGIN, END = "<!-- tables: python -m bench.losses page -->", "<!-- end of tables -->"
+
+Arm = tuple[str, dict[str, Any], dict[str, Any]]  # recipe, its arguments, the world's
+
+
+def grid(recipe: str, fixed: dict[str, Any], name: str, values: Any, rates: Any) -> list[Any]:
+    """The settings of a loss."""
+    return [
+        (recipe, {**fixed, name: v, "learning_rate": r})
+        for v, r in itertools.product(values, rates)
+    ]
+
+
+def arms() -> Iterator[tuple[str, str, list[Any], dict[str, Any]]]:
+    """(condition, loss, its settings, the world's arguments) of everything that is compared."""
+    for condition, world in cases.CONDITIONS.items():
+        for loss, (recipe, own, name, values) in cases.PAIRS.items():
+            fixed = {k: world["noise"] if v == "noise" else v for k, v in own.items()}
+            yield (
+                condition,
+                loss,
+                grid(recipe, {**cases.STEPS, **fixed}, name, values, cases.RATES),
+                world,
+            )
+    for size, loss in itertools.product(cases.SIZES, cases.LISTS):
+        fixed = {
+            **cases.LIST_STEPS,
+            "loss": loss,
+            "num_generations": size,
+            "batch_size": cases.LISTED // size,
+        }
+        yield (
+            f"lists of {size}",
+            loss,
+            grid("lipo", fixed, "beta", cases.LIST_BETAS, cases.LIST_RATES),
+            cases.LIST_WORLD,
+        )
+
+
+def end_of(recipe: str, own: dict[str, Any], world: dict[str, Any], seed: int) -> dict[str, float]:
+    """Gold and KL of the last policy of a run."""
+    import torch
+
+    import assay
+
+    torch.set_num_threads(1)
+    places = {f"world__{k}": v for k, v in world.items()}
+    run = assay.train(
+        recipe,
+        world="table",
+        world__seed=seed,
+        seed=seed,
+        eval_steps=own["max_steps"],
+        quiet=True,
+        **places,
+        **own,
+    )
+    last = [r for r in run.readings if r["tag"] != "best"][-1]
+    return {"gold": last["gold"], "kl": last["kl"]}
+
+
+def judged(job: tuple[str, str, list[Any], dict[str, Any]]) -> dict[str, Any]:
+    """Tune a loss in a condition, and run its best setting on the judged seeds."""
+    condition, loss, settings, world = job
+    tuned = [
+        statistics.fmean(end_of(*s, world, seed)["gold"] for seed in cases.TUNED_ON)
+        for s in settings
+    ]
+    recipe, own = settings[max(range(len(settings)), key=tuned.__getitem__)]
+    ends = [end_of(recipe, own, world, seed) for seed in cases.JUDGED_ON]
+    return {
+        "condition": condition,
+        "loss": loss,
+        "constants": own,
+        "tuned": max(tuned),
+        "gold": [e["gold"] for e in ends],
+        "kl": [e["kl"] for e in ends],
+    }
+
+
+def run() -> None:
+    """Run what no result is there for, and write each result as it comes."""
+    found = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
+    done = {(r["condition"], r["loss"]) for r in found}
+    jobs = [a for a in arms() if (a[0], a[1]) not in done]
+    with ProcessPoolExecutor(2) as pool:
+        for result in pool.map(judged, jobs):
+            found.append(result)
+            RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            print(result["condition"], result["loss"], statistics.fmean(result["gold"]), flush=True)
+
+
+def page() -> None:
+    """Write the tables between the marks of the page."""
+    from bench.losses.tables import tables
+
+    text = PAGE.read_text("utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    made = tables(json.loads(RESULTS.read_text("utf-8")))
+    PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    page() if sys.argv[1:] == ["page"] else run()
