@@ -105,9 +105,10 @@ def test_show_needs_no_torch() -> None:
 def test_list_has_recipes_under_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
     told = printed(capsys, "list")
     parts = {p.splitlines()[0]: p for p in told.strip().split("\n\n")}
-    assert len(parts) == 6
+    assert len(parts) == 7
     for heading, name in (
         ("Recipes that need rewards: assay run NAME", "grpo"),
+        ("Recipes that need a preference model: assay run NAME", "nash_md"),
         ("Recipes that need preference pairs: assay run NAME", "dpo"),
         ("Recipes that need demonstrations: assay run NAME", "sft"),
         ("Fits of reward models: assay run RECIPE --fit NAME", "warm"),

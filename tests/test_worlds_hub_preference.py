@@ -152,3 +152,9 @@ def test_what_is_no_comparison_is_refused_before_a_model_is_loaded(
         small(files, preference=f"{compares}:silent")
     with pytest.raises(InputError, match="pass --preference"):
         _ = small(files).task.preference
+
+
+def test_a_recipe_that_compares_says_so_before_a_model_is_loaded(files: dict[str, str]) -> None:
+    for recipe in ("nash_md", "nash_mp", "inpo", "spo", "dno", "magnetic_mirror_descent"):
+        with pytest.raises(InputError, match="preference is required: "):
+            assay.train(recipe, model=files["policy"], prompts=files["prompts"], quiet=True)

@@ -20,7 +20,8 @@ def check_needs(order: Order) -> None:
         order: The run as it was asked for.
 
     Raises:
-        InputError: --rewards, --pairs or --demos is missing; the message says what it takes.
+        InputError: --rewards, --preference, --pairs or --demos is missing; the message says what it
+            takes.
     """
     entry, given = order.entry, order.world_arguments
     if order.world != "hub" or entry.path.parent != HOME / "recipes":
@@ -31,8 +32,11 @@ def check_needs(order: Order) -> None:
 
     files: list[str] = [p for p in ("pairs", "demos") if p in entry.needs]
     by_rewards = "rewards" in entry.needs
-    if by_rewards and not any(map(there, ("prompts", "pairs", "demos"))):
+    by_preference = "preference" in entry.needs
+    if (by_rewards or by_preference) and not any(map(there, ("prompts", "pairs", "demos"))):
         return  # the files are what is missed first, and the world says so
+    if by_preference and not there("preference"):
+        raise InputError(_required(["preference"]))
     if by_rewards and not there("rewards") and not order.fit:
         raise InputError(_required(["rewards"]))
     # a recipe of rewards may read demonstrations under some settings only

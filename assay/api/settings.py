@@ -40,6 +40,8 @@ DATA = (
     "prompts",
     "pairs",
     "demos",
+    "preference",
+    "preference_model",
     "columns",
     "label_map",
     "split",

@@ -15,7 +15,12 @@ from assay.registry import catalogue, docstrings
 from assay.registry.entry import VERBS
 from assay.safe_text import json_text
 
-GROUPS = {"rewards": "rewards", "pairs": "preference pairs", "demos": "demonstrations"}
+GROUPS = {
+    "rewards": "rewards",
+    "preference": "a preference model",
+    "pairs": "preference pairs",
+    "demos": "demonstrations",
+}
 
 
 def here(path: Path) -> str:
@@ -86,7 +91,7 @@ def _parts(
     }
     headings = list(parts)
     for e in entries:
-        place = list(GROUPS).index(group(e)) if e.verb == "recipe" else 2 + VERBS.index(e.verb)
+        place = list(GROUPS).index(group(e)) if e.verb == "recipe" else 3 + VERBS.index(e.verb)
         parts[headings[place]].append((e.name, about(e)))
     return parts
 
@@ -96,7 +101,9 @@ def _part(title: str, rows: Sequence[tuple[str, str]]) -> str:
 
 
 def group(entry: catalogue.Entry) -> str:
-    """What a recipe needs first of all: "rewards", "pairs" or "demos"."""
+    """What a recipe needs first of all: "rewards", "preference", "pairs" or "demos"."""
+    if "preference" in entry.needs:
+        return "preference"
     if "rewards" in entry.needs and "pairs" not in entry.needs:
         return "rewards"
     return "demos" if "demos" in entry.needs else "pairs" if "pairs" in entry.needs else "rewards"

@@ -10,7 +10,13 @@ from typing import Any
 
 VERBS = ("recipe", "fit", "study")
 PARTS = ("rewards", "pairs", "demos", "preference", "others", "reply")  # of a task
-SCORES = ("proxy_score", "member_scores")  # functions of loops that score with the task's rewards
+READS = {  # functions of loops that read parts of the task that they are given
+    "proxy_score": ("rewards",),
+    "member_scores": ("rewards",),
+    "imitated": ("pairs", "demos"),
+    "reference_win_rate": ("preference",),
+    "against_reference": ("preference",),
+}
 
 
 @dataclass(frozen=True)
@@ -113,8 +119,7 @@ def _needs(module: ast.Module) -> tuple[str, ...]:
                 found.add(node.attr)
             left.append(node.value)
         elif kind is ast.Name:
-            if node.id in SCORES:
-                found.add("rewards")
+            found.update(READS.get(node.id, ()))
         elif kind is not ast.Constant:  # most nodes are these three, and have no further ones
             for name in node._fields:
                 part = getattr(node, name, None)
