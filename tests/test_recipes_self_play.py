@@ -25,6 +25,7 @@ D = torch.float64
 RPS = torch.tensor([[0, 1, -1], [-1, 0, 1], [1, -1, 0]], dtype=D) * 0.4  # P − ½
 SKEWED = (0.2, 0.3, 0.5)
 FAR = (0.05, 0.15, 0.8)
+MOVED = torch.tensor([[0.7, 0.1, 0.2]], dtype=D).log()
 
 
 class Game:
@@ -228,6 +229,28 @@ def test_sampled_magnetic_mirror_descent_settles_at_the_quantal_equilibrium() ->
     assert float((near - target).abs().max()) < 0.05 < float((loose - target).abs().max())
 
 
+@pytest.mark.parametrize("completions", [2, 4])
+def test_a_magnetic_advantage_is_the_win_rate_however_few_completions_there_are(
+    completions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E[A|y] differs between y and z as P(·≻π) does; what others win is 1 less what y wins."""
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def spy(logratio: Any, to_magnet: Any, advantage: torch.Tensor, **how: Any) -> torch.Tensor:
+        found.append((to_magnet.detach(), advantage))
+        return magnetic_loss(logratio, to_magnet, advantage, **how)
+
+    monkeypatch.setattr(magnetic_mirror_descent, "magnetic_loss", spy)
+    monkeypatch.setattr(TablePolicy, "copy", lambda self: TablePolicy(MOVED, words=self.words))
+    loop = Loop(max_steps=1, batch_size=3000, num_generations=completions, epochs=1)
+    list(magnetic_mirror_descent.recipe(task(), alpha=0.1, loop=loop))
+    to_magnet, A = (torch.cat(x).flatten() for x in zip(*found, strict=True))
+    pi, mu = MOVED[0].softmax(-1), torch.tensor(SKEWED, dtype=D)
+    which = (to_magnet[:, None] - (pi / mu).log()).abs().argmin(1)
+    means = torch.stack([A[which == y].mean() for y in range(3)])
+    torch.testing.assert_close(means.diff(), (RPS @ pi).diff(), atol=0.04, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("steps", "words"),
     [
@@ -240,6 +263,10 @@ def test_sampled_magnetic_mirror_descent_settles_at_the_quantal_equilibrium() ->
         (lambda t: spo.recipe(t, eta=0.0), "--eta is 0.0"),
         (lambda t: magnetic_mirror_descent.recipe(t, kappa=0.5), "use --exact or 0"),
         (lambda t: magnetic_mirror_descent.recipe(t, alpha=-1.0), "--alpha -1.0"),
+        (
+            lambda t: magnetic_mirror_descent.recipe(t, loop=Loop(num_generations=1)),
+            "--num-generations is 1",
+        ),
     ],
 )
 def test_what_a_user_gets_wrong_is_named(steps: Any, words: str) -> None:

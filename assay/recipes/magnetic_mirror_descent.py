@@ -36,7 +36,7 @@ from assay.formulas.advantage import leave_one_out
 from assay.formulas.reduce import per_completion_once
 from assay.formulas.self_play import magnetic_loss, magnetic_step, moved_magnet
 from assay.loops import online, reference_known, with_reference_logp
-from assay.loops.online import Rollouts
+from assay.loops.online import Rollouts, require_group
 from assay.loops.preference_rounds import against_reference, exact_rounds, self_play_wins
 from assay.stats.effects import Reading
 from assay.stats.self_play import late, least_exploitable
@@ -91,8 +91,11 @@ def recipe(
     def prepare(batch: Rollouts) -> Rollouts:
         batch.samples = x = reference_known(task.reference, batch.samples)
         pull = alpha * (x.logp - with_reference_logp(task.reference, x).logp).sum(-1)
-        # the mean of what the others gain is no part of the gradient, and much of its noise
-        batch.advantage = (leave_one_out(batch.reward - pull, x.present) + pull)[..., None]
+        # the mean of what the others gain is no part of the gradient, and much of its noise; what
+        # they win is no baseline, since they win it of this one too: it is ½ of all together
+        won = require_group(batch.reward) - 0.5
+        others = pull - leave_one_out(pull, x.present)
+        batch.advantage = (won + others)[..., None]
         return batch
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
