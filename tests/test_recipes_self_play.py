@@ -12,12 +12,12 @@ from assay.core import Carry, Loop, Rng, Task
 from assay.errors import InputError
 from assay.formulas.self_play import magnetic_loss, magnetic_step
 from assay.loops.preference_rounds import (
-    every_completion,
     every_pair,
     labelled,
     self_play_wins,
     side_by_side,
 )
+from assay.loops.self_play import every_completion, reference_win_rate
 from assay.models.policies.table import TablePolicy
 from assay.recipes import dno, inpo, magnetic_mirror_descent, spo
 
@@ -199,6 +199,19 @@ def test_absent_completions_are_neither_judged_nor_fitted() -> None:
     assert float(self_play_wins(t, x)[0, 1]) == 0.0
     both = side_by_side(x, x)
     assert both.present.tolist() == torch.cat([x.present, x.present], 1).tolist()
+
+
+def test_a_reference_without_a_completion_is_no_win_rate_of_0() -> None:
+    """Neither is a run's proxy: nobody was asked."""
+    loop = Loop(max_steps=1, batch_size=4, num_generations=2)
+    for recipe in (spo.recipe, inpo.recipe):
+        t = task()
+        x = t.reference.sample(t.prompts, 2, Rng(1))
+        proxy = next(recipe(t, loop=loop)).reward
+        assert torch.equal(proxy(x), reference_win_rate(t)(x))
+        t.reference.sample = lambda *_, x=x: replace(x, mask=torch.zeros_like(x.mask))
+        with pytest.raises(InputError, match="no completion to be compared with"):
+            proxy(x)
 
 
 def test_the_sampled_magnetic_objective_has_the_exact_step_as_its_minimum() -> None:

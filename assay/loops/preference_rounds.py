@@ -24,58 +24,15 @@ from assay.formulas.self_play import win_proportions
 from assay.loops.own_logp import rounds_apart, scored
 from assay.loops.pairs import Margins
 from assay.loops.reference import reference_known, with_reference_logp
+from assay.loops.self_play import every_completion, reference_win_rate
 from assay.loops.statistics import completion_stats
 from assay.loops.updates import update
 from assay.models.policies.table import TablePolicy
 
 
-def against_reference(task: Task, opponents: int = 4) -> Callable[[Samples], Tensor]:
-    """Return the proxy of self-play: how often a completion beats the reference's.
-
-    Args:
-        task: Its preference model judges.
-        opponents: Completions of the reference to each prompt.
-    """
-
-    def score(x: Samples) -> Tensor:
-        with torch.no_grad():
-            y = task.reference.sample(x.prompts, opponents, task.rng("opponents"))
-            wins = task.preference(x, y) + 0.5
-        here = y.present[:, None, :]
-        mean = torch.where(here, wins, wins.new_zeros(())).sum(-1) / here.sum(-1).clamp(min=1)
-        return torch.where(x.present, mean, mean.new_zeros(()))
-
-    return score
-
-
 def self_play_wins(task: Task, x: Samples) -> Float[Tensor, "B N"]:
     """Share of a prompt's other completions that each completion beats."""
     return win_proportions(task.preference(x, x), x.present)
-
-
-def every_completion(policy: Any) -> Samples:
-    """Return each of a table's completions once, in order, `[R,V,1]`.
-
-    Raises:
-        InputError: The policy is no table of one decision.
-    """
-    if not isinstance(policy, TablePolicy) or policy.length != 1:
-        raise InputError(
-            "--exact takes expectations over all completions, which needs a table of one decision "
-            f"(--world table --world.testbed game); this policy is a {type(policy).__name__}"
-        )
-    R, V = policy.logits.shape
-    action = torch.arange(V).expand(R, V)[..., None]
-    mask = torch.ones_like(action, dtype=torch.bool)
-    blank = Samples(
-        policy.prompts(torch.arange(R)),
-        action,
-        mask,
-        torch.zeros_like(mask),
-        torch.zeros(action.shape, dtype=policy.logits.dtype),
-        mask.any(-1),
-    )
-    return replace(blank, logp=policy.logp(blank).detach())
 
 
 def exact_rounds(
@@ -99,7 +56,7 @@ def exact_rounds(
         first: First values of what the step keeps in the carry.
     """
     policy: Any = task.reference.copy()
-    every, score = every_completion(policy), against_reference(task)
+    every, score = every_completion(policy), reference_win_rate(task)
     with torch.no_grad():
         reference = policy.logits.double().log_softmax(-1)
     carry: Any = task.carry.keep(policy=policy, summed=torch.zeros_like(reference), **first)
@@ -154,7 +111,7 @@ def fitted_rounds(
     """
     if round_steps < 1:
         raise InputError(f"--round-steps is {round_steps}; a round has at least 1 step")
-    policy, score = task.reference.copy(), against_reference(task)
+    policy, score = task.reference.copy(), reference_win_rate(task)
     opt = loop.optimiser(policy)
     carry: Any = task.carry.keep(policy=policy, opt=opt, data=None)
     for t in carry.steps(loop.max_steps):

@@ -62,6 +62,29 @@ def sampled(policy: Any, prompts: Prompts, n: int, rng: Rng) -> Samples:
     return scored(policy, x) if rounds_apart(policy) else x
 
 
+def every_completion(policy: Any, by: str = "this") -> Samples:
+    """Return each of a table's completions once, in order, `[R,A,1]`.
+
+    Args:
+        policy: A table of one decision.
+        by: Who needs it, for the message.
+
+    Raises:
+        InputError: The policy is no table of one decision.
+    """
+    if not isinstance(policy, TablePolicy) or policy.length != 1:
+        raise InputError(
+            f"{by} with --exact or --average needs a policy that is a table of one decision, as in "
+            f"--world table --world.testbed game; this one is a {type(policy).__name__}"
+        )
+    logp = policy.logits.detach().log_softmax(-1)
+    R, A = logp.shape
+    action = torch.arange(A, device=logp.device).expand(R, A)[..., None]
+    whole = torch.ones_like(action, dtype=torch.bool)
+    prompts = policy.prompts(torch.arange(R, device=logp.device))
+    return Samples(prompts, action, whole, ~whole, logp[..., None], whole[..., 0])
+
+
 class TabularGame:
     """The whole game of a table policy with one decision: every response, exactly.
 
@@ -82,21 +105,11 @@ class TabularGame:
     """
 
     def __init__(self, task: Task, by: str):
-        reference = task.reference
-        if not isinstance(reference, TablePolicy) or reference.length != 1:
-            raise InputError(
-                f"{by} with --exact needs a policy that is a table of one decision, as in --world "
-                "table --world.testbed game; leave --exact out"
-            )
+        self.every = every_completion(task.reference, by)
         self.task, self.queries = task, 0
-        self.policy = reference.copy()
-        self.log_mu = reference.logits.detach().double().log_softmax(-1)
-        R, A = self.log_mu.shape
-        prompts = reference.prompts(torch.arange(R, device=self.log_mu.device))
-        action = torch.arange(A, device=self.log_mu.device).expand(R, A)[..., None]
-        whole = torch.ones_like(action, dtype=torch.bool)
-        logp = self.log_mu[..., None].to(reference.logits)
-        self.every = Samples(prompts, action, whole, ~whole, logp, whole[..., 0])
+        policy: Any = task.reference.copy()
+        self.policy: TablePolicy = policy
+        self.log_mu = policy.logits.detach().double().log_softmax(-1)
 
     @property
     def logp(self) -> Float[Tensor, "R A"]:

@@ -37,7 +37,8 @@ from assay.formulas.reduce import per_completion_once
 from assay.formulas.self_play import magnetic_loss, magnetic_step, moved_magnet
 from assay.loops import online, reference_known, with_reference_logp
 from assay.loops.online import Rollouts, require_group
-from assay.loops.preference_rounds import against_reference, exact_rounds, self_play_wins
+from assay.loops.preference_rounds import exact_rounds, self_play_wins
+from assay.loops.self_play import reference_win_rate
 from assay.stats.effects import Reading
 from assay.stats.self_play import late, least_exploitable
 
@@ -111,7 +112,7 @@ def recipe(
     yield from online(
         task,
         loop,
-        score=against_reference(task),
+        score=reference_win_rate(task),
         reward=lambda x: self_play_wins(task, x),
         prepare=prepare,
         loss=loss,

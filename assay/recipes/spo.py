@@ -32,12 +32,11 @@ from assay.core import Claim, InputError, Loop, Paper, Step, Task
 from assay.formulas.self_play import no_regret_step
 from assay.loops import online
 from assay.loops.preference_rounds import (
-    against_reference,
-    every_completion,
     exact_rounds,
     mean_policy,
     self_play_wins,
 )
+from assay.loops.self_play import every_completion, reference_win_rate
 from assay.stats.effects import Reading
 from assay.stats.self_play import late, least_exploitable
 
@@ -77,9 +76,9 @@ def recipe(
         )
         return
     if average:
-        every_completion(task.reference)  # refuses what cannot be averaged
+        every_completion(task.reference, "spo")  # refuses what cannot be averaged
     carry: Any = task.carry.keep(summed=0.0, averaged=0)
-    score = against_reference(task)
+    score = reference_win_rate(task)
     for step in online(task, loop, score=score, reward=lambda x: self_play_wins(task, x)):
         if average:
             policy: Any = step.policy
