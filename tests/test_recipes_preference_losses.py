@@ -172,6 +172,20 @@ def test_rso_at_0_is_the_best_of_n_and_says_how_many_it_accepts(bandit: Any) -> 
                 assert best <= set(moved[row].nonzero().flatten().tolist())
 
 
+def test_rso_says_which_of_its_pairs_tie(bandit: Any) -> None:
+    """The best of many draws of few completions are one completion, and its pairs teach nothing."""
+    task = bandit.replaced(carry=Carry())
+    loop = Loop(max_steps=1, batch_size=4, num_generations=256, learning_rate=0.05)
+    found = {}
+    for keep in (2, 128):
+        run = rso.recipe(task.replaced(carry=Carry()), keep=keep, accept_beta=0.0, loop=loop)
+        found[keep] = next(run).stats["rso/tied"]
+    x = task.reference.sample(task.batch(loop, 0), 256, task.rng("sample", 0))
+    two = task.rewards.only([0])(x)[0].topk(2).values
+    assert found[2] == float((two[:, 0] == two[:, 1]).double().mean()) > 0
+    assert 0 < found[128] < found[2]
+
+
 def test_ktos_point_is_the_mean_of_mismatched_ratios() -> None:
     task = task_of(table(R=4))
     *_, before, last = steps(kto, task, {"beta": 0.5}, 5)

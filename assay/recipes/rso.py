@@ -19,8 +19,12 @@ to the optimum, and m near n is no selection; `rso/acceptance` is the mean chanc
 the first pass. The model that filters should not also label: what it overrates passes the filter
 and wins the pairs. `filter_member` is the one that filters, `member` the one that labels;
 the paper has one for both, and so have the defaults. Accepted completions are all good, so their
-rewards differ less and their labels say less than those of random pairs. The paper's pairs are
-drawn once; here each pass over the prompts draws new ones.
+rewards differ less and their labels say less than those of random pairs; of a reward that is 0 or
+1 they are all 1. A pair whose rewards are equal has the label ½ and draws its log-ratios together,
+and one of a completion with itself says nothing: `rso/tied` is the share of both. The paper's code
+counts equal candidates as one, which gives frequent completions no more chance than rare ones; here
+they stay, as samples of π₀ are. The paper's pairs are drawn once; here each pass over the prompts
+draws new ones.
 
 Here, in a bag of tokens: `tests/test_formulas_rejection.py` has the exact law of the accepted, and
 how its distance to π₀·e^(r/β) falls with n. The claim judges the pairs by what is learned of them.
@@ -108,8 +112,13 @@ def recipe(
         y = x.pick(chosen)
         y = replace(y, mask=y.mask & counts[..., None], given=y.given & counts[..., None])
         chance = acceptance(r, x.present, beta=accept_beta)
-        said = {"rso/acceptance": float(chance.sum() / x.present.sum().clamp(min=1))}
         reward = batch.reward.gather(1, chosen)
+        whole = y.mask.any(-1).unflatten(1, (-1, 2)).all(-1)
+        tied = whole & (reward.unflatten(1, (-1, 2)).diff(dim=-1)[..., 0] == 0)
+        said = {
+            "rso/acceptance": float(chance.sum() / x.present.sum().clamp(min=1)),
+            "rso/tied": float(tied.sum() / whole.sum().clamp(min=1)),
+        }
         return replace(
             batch, samples=y, reward=reward, advantage=reward, stats={**batch.stats, **said}
         )
