@@ -99,6 +99,12 @@ def test_errors_of_margins_lower_the_scale_and_an_exchanged_pair_is_the_same_pai
     assert (one.rate, one.scale) == pytest.approx((other.rate, other.scale))
 
 
+def test_one_margin_far_out_leaves_every_number_finite() -> None:
+    m = torch.cat([torch.tensor([1000.0]), torch.full((400,), 0.01)])
+    found = flip_rate(m)
+    assert math.isfinite(found.gain) and found.rate < 1e-3
+
+
 def test_margins_that_say_nothing_are_refused() -> None:
     for bad in (torch.zeros(5), torch.tensor([1.0]), torch.tensor([1.0, torch.nan])):
         with pytest.raises(ValueError, match="cannot be estimated"):

@@ -77,10 +77,10 @@ def _fitted(m: Tensor, y: Tensor, rate: float, steps: int, tolerance: float) -> 
     e, a = m.new_tensor(rate), m.new_tensor(1.0)
     for _ in range(steps):
         before = e, a
-        right, wrong = (1 - e) * (a * m).sigmoid(), e * (-a * m).sigmoid()
-        right_, wrong_ = (1 - e) * (-a * m).sigmoid(), e * (a * m).sigmoid()
-        # chance of a flip, for the label that the first wins and for the other one
-        q, q_ = wrong / (right + wrong), wrong_ / (right_ + wrong_)
+        # chance of a flip, for the label that the first wins and for the other one; by log-odds,
+        # since far out both of its likelihoods are 0
+        odds = e.logit()
+        q, q_ = (odds - a * m).sigmoid(), (odds + a * m).sigmoid()
         e = (y * q + (1 - y) * q_).mean().clamp(max=0.5)
         first = y * (1 - q) + (1 - y) * q_  # chance that the first is truly the better
         s = (a * m).sigmoid()
