@@ -20,7 +20,7 @@ from assay.core import Carry, InputError, Loop, Samples
 from assay.core.rng import Rng
 from assay.engine.gauge import Sums, gauge, means
 from assay.formulas.flips import flip_rate
-from assay.recipes import kto, lipo, robust_dpo, rso, slic
+from assay.recipes import dpo, kto, lipo, robust_dpo, rso, slic
 from assay.worlds import table as tables
 
 
@@ -70,6 +70,22 @@ def test_rdpo_runs_away_on_a_pair_that_nothing_contradicts_and_the_limit_ends_it
     assert ends[4.0]["loss"] > -4
     assert all(0.8 < s["robust/negative"] < 1 for s in seen.values()), "of all steps but the first"
     assert seen[0.0]["robust/beyond_limit"] == 0 < 0.5 < seen[4.0]["robust/beyond_limit"] < 1
+
+
+def test_rdpo_is_dpo_at_a_smaller_beta_until_logits_are_large() -> None:
+    """So a grid of β that ends above β·(1−2ε) compares two strengths and not two losses."""
+    task = task_of(table())
+    ends = {
+        name: steps(module, task, arguments, 30)[-1].policy.logits.detach()
+        for name, module, arguments in (
+            ("rdpo", robust_dpo, {"flip": 0.3, "beta": 0.05}),
+            ("dpo", dpo, {"beta": 0.05 * (1 - 2 * 0.3)}),
+            ("as strong", dpo, {"beta": 0.05}),
+        )
+    }
+    moved = float((ends["rdpo"] - task.reference.logits).abs().max())
+    near, far = (float((ends["rdpo"] - ends[k]).abs().max()) for k in ("dpo", "as strong"))
+    assert moved > 0.5 and near < moved / 100 and near < far / 10
 
 
 def margins(n: int = 5_000) -> torch.Tensor:
