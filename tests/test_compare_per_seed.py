@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -73,3 +74,56 @@ def test_a_name_that_no_run_has_is_refused(
     assert cli.main([*words, "reward"]) == 2
     assert "names reward, and no run has an argument" in " ".join(capsys.readouterr().err.split())
     assert cli.main([*words, "rewards"]) == 0
+
+
+def test_names_may_have_commas_between_them(tmp_path: Path) -> None:
+    folder = _with_reward(tmp_path, OWN)
+    for file in folder.rglob("run.json"):
+        about = json.loads(file.read_text())
+        about["world"]["pairs"] = f"pairs-{about['seed']}"
+        file.write_text(json.dumps(about))
+    words = ["compare", str(folder), "--baseline", "plain", "--per-seed"]
+    assert cli.main([*words, "rewards,pairs"]) == 0
+    assert cli.main([*words, "rewards,reward"]) == 2
+
+
+def test_records_and_readings_alone_compare_without_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A comparison reads nothing else of a run, so it says nothing of samples that are gone."""
+    folder = _with_reward(tmp_path, OWN)
+    run = next(folder.rglob("readings.jsonl")).parent
+    about = json.loads((run / "run.json").read_text())
+    lines = (run / "readings.jsonl").read_bytes()
+    sealed = [len(lines), hashlib.sha256(lines).hexdigest()]
+    about["files"] = {"readings.jsonl": sealed, "samples.jsonl": sealed}
+    (run / "run.json").write_text(json.dumps(about))
+    words = ["compare", str(folder), "--baseline", "plain", "--per-seed", "rewards"]
+    assert cli.main(words) == 0
+    assert "samples.jsonl" not in capsys.readouterr().err
+    (run / "readings.jsonl").write_bytes(lines + b" ")
+    assert cli.main(words) == 0
+    assert "readings.jsonl" not in capsys.readouterr().err  # only ever appended to
+    about["files"]["readings.jsonl"][1] = "0" * 64
+    (run / "run.json").write_text(json.dumps(about))
+    assert cli.main(words) == 0
+    assert "readings.jsonl was changed" in " ".join(capsys.readouterr().err.split())
+
+
+def test_files_of_one_content_are_one_world_wherever_they_are_kept(tmp_path: Path) -> None:
+    """Also a record of an assay that did not know an argument which holds nothing."""
+    folder = _with_reward(tmp_path, OWN)
+    for i, file in enumerate(sorted(folder.rglob("run.json"))):
+        about = json.loads(file.read_text())
+        home = f"/home/{i}"
+        about["world"]["gold"] = f"{home}/gold.py:mine"
+        about["inputs"][f"{home}/gold.py"] = "0123"
+        if i % 2:
+            about["world"]["preference"] = ""
+        file.write_text(json.dumps(about))
+    found, _ = compare([folder], baseline="plain", per_seed=["rewards"])
+    assert [w["seeds"] for w in found["worlds"]] == [3]
+    about["inputs"][f"{home}/gold.py"] = "4567"  # edited between two runs
+    file.write_text(json.dumps(about))
+    found, _ = compare([folder], baseline="plain", per_seed=["rewards"])
+    assert len(found["worlds"]) == 2

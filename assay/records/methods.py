@@ -193,7 +193,7 @@ def grounds(folders: Sequence[Path | str], per_seed: Sequence[str] = ()) -> list
     methods: dict[tuple[str, str], Method] = {}
     for folder in found(folders):
         run = Run.open(folder)
-        say_changed(run.about, run.folder)
+        say_changed(run.about, run.folder, ["readings.jsonl"])
         about = run.record
         world, where = same_world.of(run)
         ground = worlds.setdefault(where, Ground(world, about.gold_kind, list(about.golds)))

@@ -58,3 +58,30 @@ def by_content(value: Any, digests: Mapping[str, str | None]) -> Any:
         return [by_content(v, digests) for v in value]
     digest = digests.get(value) if isinstance(value, str) and value.startswith(OWN) else None
     return f"{value.removeprefix(OWN)} {digest[:12]}" if digest else value
+
+
+def wherever_kept(value: Any, digests: Mapping[str, str | None]) -> Any:
+    """Return a world's arguments with every file named by its content alone.
+
+    The same file at another path, or on another machine, is the same world. A path without a digest
+    stays as it is.
+
+    Args:
+        value: The arguments as the record has them.
+        digests: The record's digests by path.
+
+    Example:
+        >>> wherever_kept(["/home/a/gold.py:mine", 0.5], {"/home/a/gold.py": "0123"})
+        ['0123:mine', 0.5]
+    """
+    if isinstance(value, Mapping):
+        return {k: wherever_kept(v, digests) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [wherever_kept(v, digests) for v in value]
+    if not isinstance(value, str):
+        return value
+    if digest := digests.get(value):
+        return digest
+    file, colon, name = value.rpartition(":")
+    digest = digests.get(file)
+    return f"{digest}:{name}" if colon and digest else value

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from assay.errors import InputError
-from assay.records.own_inputs import by_content
+from assay.records.own_inputs import by_content, wherever_kept
 from assay.records.runs import Run
+
+NOTHING: tuple[Any, ...] = (None, "", [], {})  # as an argument that is not given
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -47,7 +49,8 @@ class SameWorld:
                 reward models of its own. They are no part of the world; runs of one seed must
                 share them.
         """
-        self.per_seed = tuple(n.strip().lstrip("-").replace("-", "_") for n in per_seed)
+        names = [n for words in per_seed for n in words.split(",")]
+        self.per_seed = tuple(n.strip().lstrip("-").replace("-", "_") for n in names)
         self._of_seed: dict[tuple[str, Any], tuple[str, str]] = {}
         self._seen: set[str] = set()
 
@@ -59,13 +62,16 @@ class SameWorld:
         """
         about = run.record
         world = without_seeds(flat(by_content(about.world, about.inputs)))
+        content = flat(wherever_kept(about.world, about.inputs))
         for key in [k for k in world if k.split(".")[0] in self.per_seed]:
-            value = world.pop(key)
+            del world[key]
             self._seen.add(key.split(".")[0])
-            if value not in (None, "", []):  # a recipe that reads no pairs has none to share
-                self._same(run, key, json.dumps([value, about.inputs.get(str(value))]))
-        data = {p: d for p, d in about.inputs.items() if p in map(str, world.values())}
-        return world, json.dumps([world, data, about.gold_kind, about.golds], sort_keys=True)
+            if content[key] not in NOTHING:  # a recipe that reads no pairs has none to share
+                self._same(run, key, json.dumps(content[key]))
+        # What holds nothing is left out: a record of an assay that had no such argument is of the
+        # same world.
+        known = {k: v for k, v in content.items() if k in world and v not in NOTHING}
+        return world, json.dumps([known, about.gold_kind, about.golds], sort_keys=True)
 
     def all_there(self) -> None:
         """Check that every argument that is said to go with the seed is one of a world's.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +115,16 @@ def check_seal(about: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def say_changed(about: Mapping[str, Any], folder: Path) -> None:
+def say_changed(about: Mapping[str, Any], folder: Path, lines: Collection[str] = LINES) -> None:
     """Say what of a run that is done is shown though the run did not write it.
 
     Args:
         about: run.json as a dict.
         folder: The run's folder.
+        lines: The files of lines that are shown; nothing is said of others.
     """
     files = about.get("files") or {}
-    known = {k: v for k, v in files.items() if k in LINES}
+    known = {k: v for k, v in files.items() if k in lines}
     wrong = [f"{folder / k} {what}" for k, what in changed_lines(folder, known).items()]
     if about.get("seal") not in (None, seal_of(about)):
         wrong.append(f"{folder / 'run.json'} was edited after assay wrote it")
