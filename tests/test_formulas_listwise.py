@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from assay.formulas import pairwise
-from assay.formulas.lambda_loss import lambda_loss, ranks, unit_labels, win_rates
+from assay.formulas.lambda_loss import (
+    exchanged,
+    lambda_loss,
+    lambda_weights,
+    ranks,
+    unit_labels,
+    win_rates,
+)
 from assay.formulas.listwise import (
     MOST,
     all_pairs,
@@ -181,6 +188,21 @@ def test_lambda_weighs_a_pair_by_what_exchanging_it_changes_of_dcg():
             swap = abs(dcg(other) - dcg(rank))
             want += swap * float(pairwise.dpo(s[0, i], s[0, j], beta=1.0))
     assert float(lambda_loss(s, psi)) == pytest.approx(want, abs=1e-12)
+
+
+def test_exchanged_weights_are_a_list_s_own_and_none_is_of_an_absent_completion():
+    s, psi = lists(K=6)
+    here = torch.arange(6).expand(16, 6) % 2 == 0
+    w = lambda_weights(s, unit_labels(psi, here), present=here)
+    got = exchanged(w, torch.rand(16, 6, dtype=torch.float64), here)
+    both = here[:, :, None] & here[:, None, :]
+    own, other = (x[both].view(16, -1).sort(-1).values for x in (w, got))
+    torch.testing.assert_close(own, other)
+    assert not torch.equal(got[both], w[both])
+    # as if the absent ones had never been there
+    kept, key = [0, 2, 4], torch.rand(16, 6, dtype=torch.float64)
+    few = exchanged(w[:, kept][..., kept], key[:, kept])
+    torch.testing.assert_close(exchanged(w, key, here)[:, kept][..., kept], few)
 
 
 def test_lambda_learns_from_equal_scores_too():

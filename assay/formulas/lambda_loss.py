@@ -118,6 +118,32 @@ def lambda_weights(
     return apart * (discount[..., :, None] - discount[..., None, :]).abs()
 
 
+def exchanged(
+    weights: Float[Tensor, "*B K K"],
+    key: Float[Tensor, "*B K"],
+    present: Bool[Tensor, "*B K"] | None = None,
+) -> Float[Tensor, "*B K K"]:
+    """Give each pair the weight of another pair of its list: the control of `lambda_weights`.
+
+    The completions that are present take one another's places in the order of `key`, so that a
+    list keeps its weights and none comes from an absent completion, whose gain and rank mean
+    nothing. Where labels tie, some weight falls on pairs that order nothing, and counts nowhere.
+
+    Args:
+        weights: w of each pair `[*B, K, K]`.
+        key: Random numbers below 1 `[*B, K]`.
+        present: Which completions there are `[*B, K]`; None for all.
+
+    Returns:
+        `[*B, K, K]`.
+    """
+    here = torch.ones_like(key, dtype=torch.bool) if present is None else present
+    own = torch.where(here, 0, 1).argsort(dim=-1, stable=True)
+    drawn = torch.where(here, key, 2.0).argsort(dim=-1, stable=True)
+    other = torch.empty_like(own).scatter(-1, own, drawn)
+    return weights.take_along_dim(other[..., None], -2).take_along_dim(other[..., None, :], -1)
+
+
 def lambda_loss(
     scores: Float[Tensor, "*B K"],
     labels: Float[Tensor, "*B K"],
