@@ -79,6 +79,8 @@ def test_what_is_not_known_is_said(world: World) -> None:
         steps(world, divergence="js")
     with pytest.raises(InputError, match="--beta is 0; it must be above 0"):
         steps(world, beta=0)
+    with pytest.raises(InputError, match="--batch-size is 1 and there are 30 demonstrations"):
+        steps(world, misplaced=True, loop=Loop(max_steps=1, batch_size=1))
 
 
 TINY: dict[str, Any] = {"sft_steps": 6, "most": 300, "every": 1, "batch": 12, "dpo_steps": 4}

@@ -80,6 +80,11 @@ def recipe(
     if not beta > 0:
         raise InputError(f"--beta is {beta}; it must be above 0")
     data = imitated(task, imitate)
+    if misplaced and min(loop.batch_size, len(data)) < 2:
+        raise InputError(
+            f"--batch-size is {loop.batch_size} and there are {len(data)} demonstrations; "
+            "--misplaced takes another demonstration of the batch, so give at least 2"
+        )
     policy = task.reference.copy()
     opt = loop.optimiser(policy)
     for t in task.carry.keep(policy=policy, opt=opt).steps(loop.max_steps):
