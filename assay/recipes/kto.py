@@ -5,7 +5,8 @@
 
 Differs from `dpo` in that no two completions are compared. Here the chosen completions of pairs are
 desirable and the rejected ones are not; with `unpaired` each pair gives one of the two alone, so
-that nothing can be compared.
+that nothing can be compared. Files of single labelled completions, as TRL's KTOTrainer takes them,
+are not read: pairs are the only way in.
 
 z₀ estimates KL(π‖π₀) by completions under other prompts than theirs, over the whole batch before
 its update, without gradient: `kto/reference_point`, in nats. Each completion is moved to another
