@@ -45,7 +45,7 @@ def test_versions_devices_and_disks_are_those_of_this_machine(
 def test_every_extra_says_what_it_gives() -> None:
     for extra in machine.extras():
         assert extra["gives"] and extra["packages"]
-        assert extra["install"] == f'pip install "assay[{extra["name"]}]"'
+        assert extra["install"] == f"pip install '.[{extra['name']}]'"
 
 
 def test_what_assay_needs_and_lacks_is_a_problem_and_exit_code_1(

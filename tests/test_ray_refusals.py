@@ -43,7 +43,7 @@ def test_without_ray_one_sentence_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Missing, match=r"--ray needs ray, .*pip install 'assay\[ray\]'"):
+    with pytest.raises(Missing, match=r"--ray needs ray, .*pip install '\.\[ray\]'"):
         ray_cluster.cluster("local", 3).__enter__()
 
 

@@ -68,8 +68,8 @@ def test_what_lacks_is_named_with_the_extra_that_brings_it() -> None:
     with pytest.raises(Missing) as said:
         need("no_such_module_here", "lora", "--lora", "or leave --lora out")
     assert str(said.value) == (
-        "--lora needs no_such_module_here, which is not installed: pip install 'assay[lora]'; or "
-        "leave --lora out"
+        "--lora needs no_such_module_here, which is not installed: pip install '.[lora]', in a "
+        "checkout of assay; or leave --lora out"
     )
 
 
@@ -84,13 +84,15 @@ def test_all_is_made_of_extras_that_any_machine_can_install() -> None:
 
 
 def test_every_extra_that_is_named_anywhere_exists() -> None:
-    """In messages and in documents: `pip install 'assay[…]'` and `need(module, extra, …)`."""
+    """In messages and in documents: `pip install '.[…]'` and `need(module, extra, …)`."""
     known = set(PROJECT["optional-dependencies"])
     texts = [*files(), ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     named = {
         (name, path.name)
         for path in texts
-        for inside in re.findall(r"assay\[([a-z][a-z, -]*)\]", path.read_text(encoding="utf-8"))
+        for inside in re.findall(
+            r"(?:assay|'\.)\[([a-z][a-z, -]*)\]", path.read_text(encoding="utf-8")
+        )
         for name in inside.replace(" ", "").split(",")
     }
     asked = {

@@ -130,7 +130,7 @@ class _Tasks:
         if "died" in found:
             raise InputError(
                 f"no worker of Ray could check the sweep ({found['died']}); every node needs the "
-                "same assay[ray], and memory for a run"
+                "same assay, with the extra ray, and memory for a run"
             )
         if "refused" in found:
             raise InputError(found["refused"])

@@ -62,7 +62,7 @@ def text(found: Mapping[str, Any]) -> str:
         screen.table(("disks", "", ""), disks),
         *([screen.table(("hub", ""), [(found["hub"]["address"], found["hub"]["says"])])]
           if found["hub"] else []),
-        screen.table(("extras", "", "gives"), extras),
+        screen.table(("extras", "in a checkout", "gives"), extras),
         screen.table(("environment", "now", ""), variables),
     ]  # fmt: skip
     problems = [f"{i}. {p}" for i, p in enumerate(found["problems"], 1)]

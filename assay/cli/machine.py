@@ -85,7 +85,7 @@ def extras() -> list[dict[str, Any]]:
             "installed": e.ready,
             "packages": list(e.requires),
             "gives": e.gives,
-            "install": f'pip install "assay[{e.name}]"',
+            "install": f"pip install '.[{e.name}]'",
         }
         for e in known.extras()
     ]

@@ -17,8 +17,8 @@ def track_(
     Sends gold, kl, proxy, every reward model and the stats against the steps, and the run's
     arguments as its config. A reading that a tracker has is not sent again; TensorBoard's files
     (RUN/tensorboard) are made anew. `assay run … --track NAME` sends them as they come. Trackers
-    need their packages: pip install 'assay[tensorboard]', 'assay[trackio]' or 'assay[wandb]'. The
-    exit code is 1 if a reading did not arrive.
+    need their packages: pip install '.[tensorboard]', '.[trackio]' or '.[wandb]', in a checkout.
+    The exit code is 1 if a reading did not arrive.
 
     Args:
         run: The folder of one run.

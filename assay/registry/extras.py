@@ -32,7 +32,7 @@ class Extra:
     """An extra of this installation.
 
     Attributes:
-        name: What stands in the brackets of `pip install 'assay[…]'`.
+        name: What stands in the brackets of `pip install '.[…]'`, in a checkout.
         gives: What it is for.
         requires: The packages that it brings, as pip writes them.
         lacking: Those that are not installed, or in a version that will not do.
@@ -98,7 +98,8 @@ def need(module: str, extra: str, what: str, otherwise: str = "") -> None:
     if importlib.util.find_spec(module) is None:
         also = f"; {otherwise}" if otherwise else ""
         raise Missing(
-            f"{what} needs {module}, which is not installed: pip install 'assay[{extra}]'{also}"
+            f"{what} needs {module}, which is not installed: pip install '.[{extra}]', in "
+            f"a checkout of assay{also}"
         )
 
 
