@@ -38,6 +38,12 @@ def test_every_recipe_here_names_its_paper() -> None:
     assert [e.name for e in catalogue.entries() if not e.paper] == []
 
 
+def test_the_readme_counts_the_methods_and_their_papers() -> None:
+    papers = {e.paper["title"] for e in catalogue.entries()}
+    said = f"[{len(catalogue.entries())} methods of {len(papers)} papers]"
+    assert said in Path(__file__).resolve().parents[1].joinpath("README.md").read_text("utf-8")
+
+
 def test_a_file_without_a_paper_is_a_recipe(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(
