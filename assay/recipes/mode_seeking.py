@@ -31,10 +31,9 @@ distance of the reward from the data decides, not "supervised against reinforcem
 
 Here (ten seeds, each method at its best rate; a mean over the run): the negative gradient decides,
 .78 above DPO without it, which is where imitation of pairs' winners is. Own completions add .08
-[.05, .11] to it: at rates up to .01, where they added .40, what they had was a head start. And own
-completions do without it: on three other seeds, each at its best rate, imitating the best of n of
-them earned .962, REINFORCE .965, and DPO on them .945. So that DPO earns more than imitating the
-best of n holds of the data's completions, which are what the claim's two arms of imitation draw.
+[.05, .11] to it: at rates up to .01, where they added .40, what they had was a head start. Both of
+the claim's arms of imitation draw the data's completions; what imitating the best of n of one's own
+earns is another question, which it does not judge.
 """
 
 from __future__ import annotations

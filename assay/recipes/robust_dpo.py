@@ -28,9 +28,8 @@ While logits are small rDPO at β is DPO at β·(1−2ε): slope over curvature,
 is 2/(β·(1−2ε)) for both. They part where pairs are near their optimum.
 
 Here (400 pairs, ε = .3): rDPO ends .59 [.46, .72] above DPO and 1.8 above cDPO on 20 seeds. All
-three chose the smallest β and rate of their grids, .05 and .1, so DPO's best β was not in its grid:
-on four other seeds DPO at β .02 ends .01 below rDPO at .05, and at .005 .26 above it, each of the
-four alike; rDPO at .005 is .05 above that. The verdict is of that grid, not of the loss.
+three chose the smallest β and rate of their grids, .05 and .1. DPO's β of the same strength, .02,
+is not in its grid, so the verdict is of that grid and not of the loss.
 """
 
 from __future__ import annotations

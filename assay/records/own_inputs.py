@@ -6,7 +6,7 @@ be moved and renamed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,12 @@ def by_content(value: Any, digests: Mapping[str, str | None]) -> Any:
         >>> by_content(world, {"{run}/inputs/prompts.jsonl": "0123456789abcdef"})
         {'prompts': 'prompts.jsonl 0123456789ab', 'chat': True}
     """
-    if isinstance(value, Mapping):
-        return {k: by_content(v, digests) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [by_content(v, digests) for v in value]
-    digest = digests.get(value) if isinstance(value, str) and value.startswith(OWN) else None
-    return f"{value.removeprefix(OWN)} {digest[:12]}" if digest else value
+
+    def named(word: str) -> str:
+        digest = digests.get(word) if word.startswith(OWN) else None
+        return f"{word.removeprefix(OWN)} {digest[:12]}" if digest else word
+
+    return _renamed(value, named)
 
 
 def wherever_kept(value: Any, digests: Mapping[str, str | None]) -> Any:
@@ -74,14 +74,21 @@ def wherever_kept(value: Any, digests: Mapping[str, str | None]) -> Any:
         >>> wherever_kept(["/home/a/gold.py:mine", 0.5], {"/home/a/gold.py": "0123"})
         ['0123:mine', 0.5]
     """
+
+    def named(word: str) -> str:
+        if digest := digests.get(word):
+            return digest
+        file, colon, name = word.rpartition(":")
+        digest = digests.get(file)
+        return f"{digest}:{name}" if colon and digest else word
+
+    return _renamed(value, named)
+
+
+def _renamed(value: Any, named: Callable[[str], str]) -> Any:
+    """The same arguments, every word of them by another name."""
     if isinstance(value, Mapping):
-        return {k: wherever_kept(v, digests) for k, v in value.items()}
+        return {k: _renamed(v, named) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [wherever_kept(v, digests) for v in value]
-    if not isinstance(value, str):
-        return value
-    if digest := digests.get(value):
-        return digest
-    file, colon, name = value.rpartition(":")
-    digest = digests.get(file)
-    return f"{digest}:{name}" if colon and digest else value
+        return [_renamed(v, named) for v in value]
+    return named(value) if isinstance(value, str) else value
