@@ -286,7 +286,7 @@ def test_other_weights_than_the_server_s_are_never_drawn_from(there: dict[str, A
 def test_vllm_in_this_process_is_missing_here_in_one_sentence(there: dict[str, Any]) -> None:
     if importlib.util.find_spec("vllm") is not None:
         pytest.skip("vLLM is installed")
-    with pytest.raises(Missing, match=r"--sampler vllm needs vllm.*'assay\[vllm\]'"):
+    with pytest.raises(Missing, match=r"--sampler vllm needs vllm.*'\.\[vllm\]'"):
         open_engine("vllm", there["model"], policy(there).vocabulary, at_once=1)
     with pytest.raises(InputError, match="--sampler-at-once is 0"):
         open_engine(there["url"], "tiny", policy(there).vocabulary, at_once=0)
