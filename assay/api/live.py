@@ -117,8 +117,8 @@ def preference_named(preference: Any) -> str | None:
     """A preference model as the argument `preference`: a function, or what the flag takes.
 
     Args:
-        preference: `function(prompts, first, second, **columns)`, FILE.py:name, an address, or
-            None.
+        preference: `function(prompts, first, second, **columns)`, FILE.py:name, a folder of
+            `assay fit --preference-dim`, an address, or None.
 
     Raises:
         InputError: It is something else.
@@ -128,8 +128,9 @@ def preference_named(preference: Any) -> str | None:
     if not callable(preference):
         raise InputError(
             f"preference is a {type(preference).__name__}; it is a function (prompts, first, "
-            "second, **columns) → the chance that the first is better, FILE.py:name, or the "
-            "address of an LLM judge with preference_model"
+            "second, **columns) → the chance that the first is better, FILE.py:name, a "
+            "folder of assay fit --preference-dim, or the address of an LLM judge with "
+            "preference_model"
         )
     name = function_name(preference)
     return Live(name, preference, found=not name.startswith(PYTHON))

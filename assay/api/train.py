@@ -87,7 +87,8 @@ def train(
             mean; `aggregate` and `member` choose otherwise.
         preference: What compares two completions, for Nash and self-play methods: a function
             (prompts, first, second, **columns) → the chance that the first is better, FILE.py:name,
-            or the address of an LLM judge with `preference_model`.
+            a folder of `assay fit --preference-dim`, or the address of an LLM judge with
+            `preference_model`.
         gold: What is measured and never optimised, of the same kinds.
         world: A world of assay's, for experiments: grammar, table or sums.
         watch: An `assay.Watch`, which buys labels and stops the run once it has turned; or who

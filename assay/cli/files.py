@@ -149,6 +149,7 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
     Example:
         assay fit pairs.jsonl --out reward
         assay fit pairs.jsonl --base ./model --lora 16 --members 3 --out reward
+        assay fit pairs.jsonl --preference-dim 2 --out preference
     """
     from assay.data.label_lines import label_says
 
@@ -166,7 +167,11 @@ def fit_(*words: str, json_: bool = False, **settings: Any) -> int:
             f"wrote {found['folder']}: {counted(found['members'], 'member')} on {found['base']}, "
             "and fit.json with all of the above",
             f"checked: {found['agreement']['says']}",
-            *_next(found["folder"], evaluated="held_out" in settings),
+            *(
+                _next_preference(found["folder"])
+                if found.get("preference_dim")
+                else _next(found["folder"], evaluated="held_out" in settings)
+            ),
         ],
     )
     return 0
@@ -201,6 +206,14 @@ def _next(reward: str, *, evaluated: bool = True) -> list[str]:
         *([] if evaluated else [f"next: assay evaluate {reward} HELD_OUT.jsonl"]),
         f"next: assay score {reward} ROWS.jsonl -o SCORED.jsonl",
         f"next: assay run grpo --model MODEL --prompts PROMPTS.jsonl --rewards {reward}",
+    ]
+
+
+def _next_preference(folder: str) -> list[str]:
+    """What can be done with a general preference model."""
+    return [
+        "next: assay run nash_md --model MODEL --prompts PROMPTS.jsonl "
+        f"--preference {shlex.quote(folder)}"
     ]
 
 

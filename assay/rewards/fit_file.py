@@ -31,6 +31,7 @@ from assay.rewards.fit_config import FitConfig
 from assay.rewards.fit_folds import Fitter, counts, cross_validated, out_of_fold_columns
 from assay.rewards.fit_held_out import Plan, plan, unseen
 from assay.rewards.fit_labels import labels
+from assay.rewards.fit_preference import fitted_preference
 from assay.rewards.fit_words import TextFitter
 from assay.rewards.fitted import Fitted, writable
 from assay.rewards.loaded_back import rows_of
@@ -45,6 +46,7 @@ def fit(
     out: str | Path,
     held_out: str | Path | None = None,
     out_of_fold: str | Path | None = None,
+    preference_dim: int = 0,
     config: FitConfig = FitConfig(),
 ) -> dict[str, Any]:
     """Fit a reward ensemble to a file and write it to a folder.
@@ -56,6 +58,8 @@ def fit(
             are also in the fitted file are left out of the evaluation.
         out_of_fold: A file to write, in which every row is scored by members that never saw its
             prompt.
+        preference_dim: Fit a general preference model, which compares two completions and may be
+            cyclic, with embeddings of so many coordinates (two a plane); 0 fits a reward.
         config: How to fit.
 
     Returns:
@@ -67,9 +71,17 @@ def fit(
     further = [] if out_of_fold is None else [Path(out_of_fold)]
     with reserving(Path(out), *further) as mine:
         writable(out)
-        found = fitted_to(
-            path, held_out=held_out, out_of_fold=out_of_fold, config=config, making=mine.making
-        )
+        if preference_dim:
+            if further or held_out is not None:
+                raise InputError(
+                    "--preference-dim is evaluated by folds of the file, and scores no row; leave "
+                    "--held-out and --out-of-fold out"
+                )
+            found = fitted_preference(str(path), dim=preference_dim, config=config)
+        else:
+            found = fitted_to(
+                path, held_out=held_out, out_of_fold=out_of_fold, config=config, making=mine.making
+            )
         close = found.save(out)
     return {
         **found.about,

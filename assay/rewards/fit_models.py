@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -47,10 +47,8 @@ class FrozenFitter:
 
     def fit(self, rows: Int[Tensor, "r"], counts: Float[Tensor, "G M"], rng: Rng) -> FrozenReward:
         """See `Fitter`."""
-        x, pool, c = self.features[rows], self.pool, self.config
-        spread = x.std(0, correction=0)
-        middle, spread = x.mean(0), torch.where(spread > 1e-6, spread, torch.ones_like(spread))
-        dense = standardised(x, middle, spread)
+        pool, c = self.pool, self.config
+        middle, spread, dense = self._standardised(rows)
         ridge = 1.0 if c.ridge is None else c.ridge
         if pool.score is not None:
             score = pool.score[rows].float()
@@ -70,6 +68,23 @@ class FrozenFitter:
             )
             offset = -(dense @ w).mean(0)
         return FrozenReward(self.embedder, middle, spread, w, offset)
+
+    def design(self, rows: Int[Tensor, "r"]) -> tuple[Tensor, Callable[[Tensor], FrozenReward]]:
+        """See `TextFitter.design`."""
+        middle, spread, dense = self._standardised(rows)
+
+        def made(weight: Tensor) -> FrozenReward:
+            none = weight.new_zeros(weight.shape[1])
+            return FrozenReward(self.embedder, middle, spread, weight, none)
+
+        return dense, made
+
+    def _standardised(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean and spread of these rows' features, and the features by them."""
+        x = self.features[rows]
+        spread = x.std(0, correction=0)
+        middle, spread = x.mean(0), torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+        return middle, spread, standardised(x, middle, spread)
 
     def scores(self, fitted: FrozenReward, rows: Int[Tensor, "r"]) -> Float[Tensor, "M r"]:
         """See `Fitter`."""

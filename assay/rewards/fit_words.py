@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -10,6 +13,7 @@ from assay.rewards.features import features
 from assay.rewards.fit_config import FitConfig
 from assay.rewards.linear_text import LinearTextReward, fit_pairs, fit_scored
 from assay.rewards.pool import Pool, comparisons
+from assay.rewards.tfidf import Settings, Weighing
 
 
 class TextFitter:
@@ -40,6 +44,23 @@ class TextFitter:
             smoothing=c.smoothing,
             centre=c.centre,
         )
+
+    def design(self, rows: Int[Tensor, "r"]) -> tuple[Any, Callable[[Tensor], LinearTextReward]]:
+        """Learn features from these rows alone.
+
+        Args:
+            rows: The pool's rows.
+
+        Returns:
+            (their features `[r, W]`, what makes a linear reward of weights `[W, K]`).
+        """
+        some = self.counted.rows(rows.numpy())
+        weighing = Weighing.fit(some, Settings())
+
+        def made(weight: Tensor) -> LinearTextReward:
+            return LinearTextReward(weighing, weight, weight.new_zeros(weight.shape[1]))
+
+        return weighing.design(some), made
 
     def scores(self, fitted: LinearTextReward, rows: Int[Tensor, "r"]) -> Float[Tensor, "M r"]:
         """See `Fitter`."""

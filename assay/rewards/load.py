@@ -16,6 +16,7 @@ from assay.engine import progress
 from assay.errors import InputError
 from assay.registry.functions import function_in_file
 from assay.registry.live import PYTHON, Live
+from assay.rewards import fitted_preference
 from assay.rewards.exact_match import PREFIX, ExactMatch
 from assay.rewards.folder import ABOUT, describe
 from assay.rewards.function import FunctionReward
@@ -37,6 +38,11 @@ def load_reward(folder: str | Path) -> Any:
     """
     kind = describe(folder)["kind"]
     kinds = _kinds()
+    if kind == fitted_preference.KIND:
+        raise InputError(
+            f"{folder} holds a general preference model, which compares two completions and scores "
+            "none; give it as --preference, or fit a reward without --preference-dim"
+        )
     if kind not in kinds:
         raise InputError(
             f"{Path(folder) / ABOUT} holds a reward of kind '{kind}', and this assay knows "

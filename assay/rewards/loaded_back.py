@@ -21,6 +21,7 @@ from assay.engine.quiet import quiet_libraries
 from assay.engine.whole_folder import whole_folder
 from assay.errors import InputError
 from assay.records.loaded_back import runs_own_code
+from assay.rewards import fitted_preference
 from assay.rewards.encoder import KIND, ModelReward
 from assay.rewards.folder import describe
 from assay.rewards.load import load_reward
@@ -90,7 +91,7 @@ def save_reward(
         try:
             # code that made the reward in this process is trusted already
             with quiet_libraries(models=True), trusting(_own_code(reward)):
-                theirs = _plainly(reward, folder) if whole else [load_reward(folder)]
+                theirs = _plainly(reward, folder) if whole else [_loaded(folder)]
                 found = [one.scores(asks, texts, turns).double().cpu() for one in theirs]
         except Exception as why:  # transformers raises many types for one thing
             said = " ".join(str(why).split())[:200].replace(str(folder), str(out))
@@ -100,6 +101,13 @@ def save_reward(
         close = _compared(mine, torch.cat(list(found)), _near(reward), out, whole=whole)
         more(folder)
     return close
+
+
+def _loaded(folder: Path) -> Any:
+    """What a folder holds: a reward, or a model that compares."""
+    if describe(folder)["kind"] == fitted_preference.KIND:
+        return fitted_preference.FittedPreference.load(folder)
+    return load_reward(folder)
 
 
 def _plainly(reward: Any, folder: Path) -> Any:
@@ -118,7 +126,8 @@ def _plainly(reward: Any, folder: Path) -> Any:
 
 def _own_code(reward: Any) -> bool:
     """Whether a model of a reward was made by code that came with it."""
-    embedder = getattr(getattr(reward, "embedder", None), "model", None)
+    inner = getattr(reward, "embedding", reward)  # of a general preference model
+    embedder = getattr(getattr(inner, "embedder", None), "model", None)
     return any(runs_own_code(m) for m in (*getattr(reward, "models", ()), embedder))
 
 

@@ -1,4 +1,4 @@
-"""A labeler as a preference model: P(a beats b) of two texts, asked in both orders.
+"""Preference models of text: a labeler, asked in both orders, or a fitted folder.
 
 What compares two texts may favour the one that is shown first. Each pair is asked twice, and half
 of the difference is antisymmetric whatever the labeler answers; a judge behind an address asks both
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from assay.core import PromptTexts, Samples
 from assay.errors import InputError
 from assay.registry.functions import function_in_file
 from assay.registry.live import opened
+from assay.rewards.fitted_preference import KIND, FittedPreference
+from assay.rewards.folder import ABOUT, describe
 from assay.watch.labelers.chat_judge import ChatJudge
 from assay.watch.labelers.function import FunctionLabeler
 from assay.watch.labelers.questions import Labeler, Question, trial_question
@@ -96,26 +99,66 @@ class TextPreference:
         return Question("preference", 0, place, prompt, first, second, columns, messages=said)
 
 
+class FoldedPreference:
+    """A general preference model of `assay fit` as a PreferenceModel.
+
+    Each completion is embedded once, however many it is compared with.
+
+    Args:
+        model: The fitted model.
+        texts: The file's prompts, which `samples.prompts.row` points into.
+    """
+
+    def __init__(self, model: FittedPreference, texts: PromptTexts):
+        self.model, self.texts = model, texts
+
+    def __call__(self, a: Samples, b: Samples) -> Float[Tensor, "B Na Nb"]:
+        """Compare the present completions; 0 elsewhere."""
+        left = self._embedded(a)
+        right = left if a is b else self._embedded(b)
+        found = self.model.chances(left[:, :, None], right[:, None])
+        both = a.present[:, :, None] & b.present[:, None, :]
+        found = found.to(a.logp)
+        return torch.where(both, found, found.new_zeros(()))
+
+    def _embedded(self, x: Samples) -> Float[Tensor, "B N M E"]:
+        here, said, rows = x.present, x.to("cpu").text(), x.prompts.row.tolist()
+        at = here.nonzero().tolist()
+        own = x.prompts.decode
+        read = own if isinstance(own, PromptTexts) else self.texts
+        which = [rows[b] for b, _ in at]
+        found = self.model.embedded(
+            [read.texts[r] for r in which],
+            [said[b][n] for b, n in at],
+            [read.turns[r] for r in which],
+            {k: [v[r] for r in which] for k, v in read.columns.items()},
+        )
+        out = found.new_zeros(*here.shape, *found.shape[1:])
+        out[here.to("cpu")] = found
+        return out.to(x.logp.device)
+
+
 def open_preference(
     spec: str,
     model: str,
     prompts: Sequence[str],
     turns: Sequence[Any],
     columns: Mapping[str, Sequence[Any]],
-) -> TextPreference:
+) -> TextPreference | FoldedPreference:
     """Make the preference model that `--preference` names, and try a function once.
 
     Args:
         spec: FILE.py:name of a function `name(prompts, first, second, **columns)`, such a function
-            itself under its name, or the address of an OpenAI-compatible endpoint.
+            itself under its name, the folder of a general preference model that `assay fit` wrote,
+            or the address of an OpenAI-compatible endpoint.
         model: The model's name at that address.
         prompts: The file's prompts as text.
         turns: The conversation of each prompt, or None.
         columns: The file's other columns.
 
     Raises:
-        InputError: There is no such function, it cannot be called so, it returns no label, or an
-            address stands alone.
+        InputError: There is no such function, it cannot be called so, it returns no label, the
+            folder holds something else, or an address stands alone.
     """
     texts = PromptTexts(str, prompts, turns, columns)
     if spec.startswith(("http://", "https://")):
@@ -126,11 +169,19 @@ def open_preference(
             )
         return TextPreference(ChatJudge(spec, model, flag="preference"), texts, both_orders=True)
     function = opened(spec)
+    if function is None and Path(spec).is_dir():
+        if (Path(spec) / ABOUT).is_file() and describe(spec)["kind"] != KIND:
+            raise InputError(
+                f"--preference is {spec}, which holds a reward; give it with --rewards, or fit a "
+                "general preference model: assay fit PAIRS.jsonl --preference-dim 2 -o FOLDER"
+            )
+        return FoldedPreference(FittedPreference.load(spec), texts)
     if function is None and ".py" not in spec:
         raise InputError(
             f"--preference is '{spec}'; give FILE.py:name, a function name(prompts, first, second) "
-            "that returns for each pair the probability that the first completion is better, or "
-            "the address of an LLM judge with --preference-model"
+            "that returns for each pair the probability that the first completion is better, a "
+            "folder that assay fit --preference-dim wrote, or the address of an LLM judge with "
+            "--preference-model"
         )
     function = function or function_in_file(spec, "preference")
     labeler = FunctionLabeler(function, spec, at_once=AT_ONCE)

@@ -66,8 +66,8 @@ class HubConfig:
         rewards: Reward models, each FILE.py:name, http://host:port/path, a folder of `assay fit`,
             or a classifier's folder or model id.
         preference: FILE.py:name of a function name(prompts, first, second) that returns the
-            probability that the first completion is better, asked in both orders; or the address
-            of an LLM judge (OpenAI-compatible).
+            probability that the first completion is better, asked in both orders; a folder of
+            `assay fit --preference-dim`; or the address of an LLM judge (OpenAI-compatible).
         preference_model: The name by which the judge's server knows its model.
         gold: A reward model, or match:COLUMN for the right answers in a column of the prompts
             file. It is read in evaluations only.
