@@ -6,6 +6,7 @@ prompts that neither saw. What is reported is the difference, because planes tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -120,7 +121,8 @@ def fitted_on(
         config: Members, ridge, smoothing.
         rng: The address of resamples and first planes.
     """
-    pool, x_make = fitter.pool, fitter.design(rows)
+    pool = fitter.pool
+    x, make = fitter.design(rows)
     counted_by = counts(pool, rows, config, rng)
     if pool.pairs is not None:
         pairs, p, margin, group = comparisons(pool, rows)
@@ -128,7 +130,6 @@ def fitted_on(
     else:
         pairs, p, weight, group = _scored_pairs(pool, rows)
         margin = torch.zeros(len(pairs))
-    x, make = x_make
     w = general_preference_optimum(
         x,
         pairs,
@@ -155,24 +156,41 @@ def cross_evaluated(
         config: How to fit both.
         rng: The address of folds, resamples and first planes.
     """
+    at, p, weight, _ = compared(fitter.pool)
+    mine, plain = (held_out_chances(fitter, d, folds, config, rng) for d in (dim, 0))
+    group = fitter.pool.group[torch.from_numpy(at[:, 0])].numpy()
+    return beside(mine, plain, torch.from_numpy(p), group, weight)
+
+
+def held_out_chances(
+    fitter: DesignFitter, dim: int, folds: int, config: FitConfig, rng: Rng
+) -> Float[Tensor, "n"]:
+    """P(better ≻ worse) of each pair that `compared` gives, by members that saw no pair of its
+    prompt.
+
+    Args:
+        fitter: See `cross_evaluated`.
+        dim: Coordinates of an embedding; 0 for Bradley–Terry.
+        folds: See `cross_evaluated`.
+        config: How to fit.
+        rng: See `cross_evaluated`; the same address gives the same folds.
+    """
     pool = fitter.pool
-    at, p, weight, _ = compared(pool)
+    pairs = torch.from_numpy(compared(pool)[0])
     fold = pool.folds(folds, rng)
-    chance = {d: torch.full((len(at),), float("nan"), dtype=torch.float64) for d in (dim, 0)}
-    first = torch.from_numpy(at[:, 0])
-    for k in progress.over(range(folds), "cross-validating by prompt", "folds"):
-        train, test = ((fold == k) == held for held in (False, True))
-        rows = test.nonzero()[:, 0]
-        here = test[first].nonzero()[:, 0]
+    chance = torch.full((len(pairs),), math.nan, dtype=torch.float64)
+    what = "planes" if dim else "Bradley–Terry"
+    for k in progress.over(range(folds), f"cross-validating {what} by prompt", "folds"):
+        rows = (fold == k).nonzero()[:, 0]
+        train = (fold != k).nonzero()[:, 0]
+        here = (fold == k)[pairs[:, 0]].nonzero()[:, 0]
         place = torch.full((len(pool),), -1)
         place[rows] = torch.arange(len(rows))
-        both = place[torch.from_numpy(at)[here]]
-        for d in chance:
-            model = fitted_on(fitter, train.nonzero()[:, 0], d, config, rng("fold", k))
-            e = model.arranged(fitter.scores(model.embedding, rows))
-            chance[d][here] = 0.5 + model.chances(e[both[:, 0]], e[both[:, 1]])
-    group = pool.group[first].numpy()
-    return beside(chance[dim], chance[0], torch.from_numpy(p), group, weight)
+        model = fitted_on(fitter, train, dim, config, rng("fold", k))
+        e = model.arranged(fitter.scores(model.embedding, rows))
+        first, second = place[pairs[here]].unbind(1)
+        chance[here] = 0.5 + model.chances(e[first], e[second])
+    return chance
 
 
 def _scored_pairs(pool: Pool, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Last policies of all Nash methods against preference queries, exact and with tuned steps.
 
-python -m bench.nash        writes bench/results/nash.json and docs/nash.md, a minute of one core
+python -m bench.nash          a minute: writes bench/results/nash.json, docs/nash.md and its figure
+python -m bench.nash --keep   measures nothing, and draws what bench/results/nash.json holds
 
 Every method of `methods.METHODS` plays every game from the reference, with each step of one grid,
 on five references and five random games. A query is one evaluation of P·π. The distance is
@@ -10,6 +11,7 @@ step that is best after that many queries, so that each number is the method's o
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import math
@@ -23,6 +25,7 @@ from assay.core import Rng
 from assay.formulas.divergence import kl_full
 from assay.formulas.games import exploitability, regularised_nash
 from assay.worlds.games import matrix
+from bench.nash.figure import figure
 from bench.nash.methods import METHODS, STEPS, Play
 
 HERE = Path(__file__).resolve().parents[2]
@@ -49,8 +52,24 @@ LOSES = """## Where each loses
 
 
 def main() -> None:
-    """Measure everything and write the data and the page."""
-    found = [
+    """Measure everything and write the data, the page and its figure."""
+    parser = argparse.ArgumentParser(prog="python -m bench.nash", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="draw what was measured before")
+    data = HERE / "bench" / "results" / "nash.json"
+    if parser.parse_args().keep:
+        found = json.loads(data.read_text(encoding="utf-8"))
+    else:
+        found = everything()
+        data.write_text(json.dumps(found, indent=0) + "\n")
+    limits = {game: limit(game) for game in GAMES}
+    (HERE / "docs" / "nash.md").write_text(page(found, limits), encoding="utf-8")
+    still = figure(found, GAMES, limits).still(alone=True)
+    (HERE / "docs" / "nash.svg").write_text(still + "\n", encoding="utf-8")
+
+
+def everything() -> list[dict[str, Any]]:
+    """Every method on every game with every step."""
+    return [
         measured(game, tau, name, step)
         for game in GAMES
         for tau in TAUS
@@ -58,8 +77,12 @@ def main() -> None:
         if method.regularised or tau == TAUS[0]
         for step in STEPS
     ]
-    (HERE / "bench" / "results" / "nash.json").write_text(json.dumps(found, indent=0) + "\n")
-    (HERE / "docs" / "nash.md").write_text(page(found), encoding="utf-8")
+
+
+def limit(game: str, tau: float = TAUS[0]) -> float:
+    """Exploitability in the plain game of the regularised Nash policy, the median over seeds."""
+    P, _, nash = setting(game, tau)
+    return float(exploitability(nash, P).median())
 
 
 @functools.cache
@@ -112,8 +135,13 @@ def best(found: list[dict[str, Any]], game: str, tau: float, name: str, of: str,
     return min(mine) if mine else (math.inf, math.nan)
 
 
-def page(found: list[dict[str, Any]]) -> str:
-    """The manual's page."""
+def page(found: list[dict[str, Any]], limits: dict[str, float]) -> str:
+    """The manual's page.
+
+    Args:
+        found: What was measured.
+        limits: Exploitability of each game's regularised Nash policy at τ 0.1.
+    """
     lines = [
         "# Nash methods, measured",
         "",
@@ -124,6 +152,14 @@ def page(found: list[dict[str, Any]]) -> str:
         + " that is best after so many queries",
         "(in brackets). A query is one evaluation of P·π; mirror prox makes two an iteration. The",
         "games are those of world table (`--world.testbed game --world.game G`).",
+        "",
+        "![Exploitability and distance of the last policy by queries and by iterations](nash.svg)",
+        "",
+        "Each curve has the one step that is best after 1,000 queries: for methods with τ by",
+        "KL(π*‖π), for the others by exploitability. A curve ends where it reaches 1e-8. The",
+        "dashed line is the exploitability of the regularised Nash policy at τ = 0.1, where methods with",
+        "that τ end. Mirror prox makes two queries an iteration, so that only its curve moves",
+        "between the first two rows.",
         "",
         "## Distance to the regularised Nash policy",
         "",
@@ -138,25 +174,46 @@ def page(found: list[dict[str, Any]]) -> str:
         "",
         "## Exploitability in the plain game",
         "",
-        "max_y P(y ≻ π) − ½, also of methods that aim at the plain game (τ = 0.1 for",
-        "those that do, whose limit is therefore above 0).",
+        "max_y P(y ≻ π) − ½, of methods that aim at the plain game too (τ = 0.1 for",
+        "those that do not). A method with τ ends at the regularised Nash policy, whose own",
+        "exploitability is the last row. Cells marked * are below that limit: a policy passed by",
+        "on its way, at a step chosen for that moment. They are no convergence to the plain game.",
         "",
     ]
-    lines += table(found, "exploitability", (0.1,), list(METHODS))
+    lines += table(found, "exploitability", (0.1,), list(METHODS), limits)
+    cells = [f"{limits[g]:.1e}" for g in GAMES for _ in (100, 1000)]
+    lines.append("| *regularised Nash policy* | " + " | ".join(cells) + " |")
     lines += ["", *LOSES]
     return "\n".join(lines) + "\n"
 
 
 def table(
-    found: list[dict[str, Any]], of: str, taus: tuple[float, ...], names: list[str]
+    found: list[dict[str, Any]],
+    of: str,
+    taus: tuple[float, ...],
+    names: list[str],
+    limits: dict[str, float] | None = None,
 ) -> list[str]:
-    """A table with a row for each method and a column for each game, τ and number of queries."""
+    """A table with a row for each method and a column for each game, τ and number of queries.
+
+    Args:
+        found: What was measured.
+        of: "kl" or "exploitability".
+        taus: Strengths of the KL.
+        names: The methods.
+        limits: By game; what a method with τ has below its limit is marked.
+    """
     cells = [(g, t, at) for g in GAMES for t in taus for at in (100, 1000)]
     head = [f"{g}{f', τ {t:g}' if len(taus) > 1 else ''}, {at}" for g, t, at in cells]
     rows = ["| method | " + " | ".join(head) + " |", "| --- |" + " --- |" * len(head)]
     for name in names:
         got = [best(found, g, t, name, of, at) for g, t, at in cells]
-        rows.append(f"| {name} | " + " | ".join(f"{v:.1e} ({s:g})" for v, s in got) + " |")
+        below = [
+            bool(limits) and METHODS[name].regularised and v < 0.99 * (limits or {})[g]
+            for (v, _), (g, _, _) in zip(got, cells, strict=True)
+        ]
+        said = [f"{v:.1e}{' *' * b} ({s:g})" for (v, s), b in zip(got, below, strict=True)]
+        rows.append(f"| {name} | " + " | ".join(said) + " |")
     return rows
 
 

@@ -48,10 +48,12 @@ class Method:
     Attributes:
         run: Its iteration.
         regularised: Whether it aims at the regularised Nash policy.
+        queries: Queries of one iteration.
     """
 
     run: Callable[[Play], Iterator[Tensor]]
     regularised: bool = True
+    queries: int = 1
 
     def __call__(self, play: Play) -> Iterator[Tensor]:
         return self.run(play)
@@ -124,7 +126,7 @@ METHODS: dict[str, Method] = {
     "magnetic mirror descent (INPO)": Method(magnetic),
     "Nash-MD, constant step": Method(nash_md),
     "Nash-MD, decreasing step": Method(nash_md_decreasing),
-    "Nash-MP (mirror prox)": Method(nash_mp),
+    "Nash-MP (mirror prox)": Method(nash_mp, queries=2),
     "magnet that follows": Method(following, regularised=False),
     "SPO, last (DNO)": Method(last_of_spo, regularised=False),
     "SPO, average": Method(average_of_spo, regularised=False),
