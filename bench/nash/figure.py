@@ -14,7 +14,7 @@ from assay.report.vega import CONFIG, SCHEMA
 from bench.nash.methods import METHODS
 
 TITLE = "How far the last policy is, by method"
-FLOOR = 1e-8  # the bottom of the axes; a curve ends where it gets there
+ENDS = {"exploitability": (1e-4, 1.0), "kl": (1e-8, 30.0)}  # a curve ends at the bottom
 ROWS = (
     ("exploitability, by queries of P·π", "exploitability", 0.1, False),
     ("exploitability, by iterations", "exploitability", 0.1, True),
@@ -54,6 +54,7 @@ def drawn_rows(found: list[dict[str, Any]], games: tuple[str, ...]) -> list[dict
     """
     out = []
     for panel, of, tau, iterations in ROWS:
+        floor = ENDS[of][0]
         for game in games:
             for name, method in METHODS.items():
                 if of == "kl" and not method.regularised:
@@ -63,10 +64,10 @@ def drawn_rows(found: list[dict[str, Any]], games: tuple[str, ...]) -> list[dict
                     if value is None:
                         continue
                     x = queries / method.queries if iterations else queries
-                    y = max(value, FLOOR)
+                    y = max(value, floor)
                     row = {"panel": panel, "game": game, "method": name, "x": x, "y": y}
                     out.append({**row, "step": record["step"]})
-                    if y == FLOOR:
+                    if y == floor:
                         break
     return out
 
@@ -106,7 +107,13 @@ def figure(found: list[dict[str, Any]], games: tuple[str, ...], limits: dict[str
 
 
 def _row(panel: str, games: tuple[str, ...], *, first: bool) -> dict[str, Any]:
-    legend = {"columns": 4, "title": None, "symbolType": "stroke", "symbolStrokeWidth": 3}
+    legend = {
+        "columns": 3,
+        "columnPadding": 60,
+        "title": None,
+        "symbolType": "stroke",
+        "symbolStrokeWidth": 3,
+    }
     colour = {
         "field": "method",
         "type": "nominal",
@@ -122,6 +129,8 @@ def _row(panel: str, games: tuple[str, ...], *, first: bool) -> dict[str, Any]:
 
 def _panel(panel: str, game: str, colour: dict[str, Any], *, left: bool) -> dict[str, Any]:
     queries = "queries" in panel
+    low, high = ENDS["kl" if panel.startswith("KL") else "exploitability"]
+    whole = range(round(math.log10(low)), 1, 1 if low > 1e-5 else 2)
     x = {
         "field": "x",
         "type": "quantitative",
@@ -135,10 +144,10 @@ def _panel(panel: str, game: str, colour: dict[str, Any], *, left: bool) -> dict
     y = {
         "field": "y",
         "type": "quantitative",
-        "scale": {"type": "log", "domain": [FLOOR, 3]},
+        "scale": {"type": "log", "domain": [low, high]},
         "axis": {
             "title": None,
-            "values": [10.0**e for e in range(-8, 1, 2)],
+            "values": [10.0**e for e in whole],
             "format": ".0e",
             "labels": left,
         },

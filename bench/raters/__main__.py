@@ -53,7 +53,7 @@ def main() -> None:
         print(f"skipped: {args.path} is not there; it is a file of pairs with a list of raters")
         return
     rows, several = read(args.path)
-    fitter = TextFitter(Pool.of(labels(in_memory(rows, "pairs"))), FitConfig())
+    fitter = TextFitter(Pool.of(labels(in_memory(rows, "pairs"), drop=True)), FitConfig())
     chosen = {dim: pilot(fitter, dim) for dim in DIMS}
     if args.pilot:
         return
@@ -72,9 +72,8 @@ def read(path: Path) -> tuple[list[dict[str, Any]], float]:
     Raises:
         SystemExit: A row has other columns, or a rater says something else.
     """
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open()
     out, split = [], 0
-    with opened as lines:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
         for n, line in enumerate(lines, 1):
             row = json.loads(line)
             raters = row.get("raters") or ["none"]
@@ -166,9 +165,9 @@ def page(
         f"each: {len(rows):,} pairs, on {several:.0%} of which the raters disagree. A label is the",
         f"share of raters that prefer the first response; the {tied:,} pairs whose label is a half",
         f"are fitted and not judged, which leaves {one.pairs // len(JUDGED):,} pairs of",
-        f"{one.prompts:,} prompts. Five folds by prompt, counted words, one member. Each side chose",
-        f"its ridge from {', '.join(f'{r:g}' for r in RIDGES)} on seeds 0 and 1; judged on seeds",
-        f"{JUDGED[0]} to {JUDGED[-1]}. δ is {LEAST} nats a pair.",
+        f"{one.prompts:,} prompts. Five folds by prompt, counted words, one member. Each side",
+        f"chose its ridge from {', '.join(f'{r:g}' for r in RIDGES)} on seeds 0 and 1; judged on",
+        f"seeds {JUDGED[0]} to {JUDGED[-1]}. δ is {LEAST} nats a pair.",
         "",
         "| model | ridge | accuracy | log-loss | log-loss saved [95 % over prompts] | verdict |",
         "| --- | --- | --- | --- | --- | --- |",
