@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def skew_product(v: Float[Tensor, "*S D"], w: Float[Tensor, "*S D"]) -> Float[Tensor, "*S"]:
+def skew_product(v: Float[Tensor, "*#S D"], w: Float[Tensor, "*#S D"]) -> Float[Tensor, "*S"]:
     """⟨R v, w⟩ with R block-diagonal in [[0, −1], [1, 0]]: each two coordinates are a plane.
 
     In a plane it is v₁w₂ − v₂w₁, the signed area of the two vectors: responses that lie around the
@@ -39,7 +39,7 @@ def skew_product(v: Float[Tensor, "*S D"], w: Float[Tensor, "*S D"]) -> Float[Te
 
 
 def general_preference_log_odds(
-    first: Float[Tensor, "*S E"], second: Float[Tensor, "*S E"]
+    first: Float[Tensor, "*#S E"], second: Float[Tensor, "*#S E"]
 ) -> Float[Tensor, "*S"]:
     """Log-odds that the first response is preferred: r(y) − r(y′) + ⟨R v(y), v(y′)⟩.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +36,7 @@ from assay.rewards.preference_optimum import general_preference_optimum
 Making = Callable[[Tensor], Any]
 
 
+@runtime_checkable
 class DesignFitter(Protocol):
     """Features of a pool's rows, learned from some of them."""
 
@@ -110,7 +111,13 @@ def fitted_preference(
 
 
 def fitted_on(
-    fitter: DesignFitter, rows: Int[Tensor, "r"], dim: int, config: FitConfig, rng: Rng
+    fitter: DesignFitter,
+    rows: Int[Tensor, "r"],
+    dim: int,
+    config: FitConfig,
+    rng: Rng,
+    *,
+    plane_ridge: float | None = None,
 ) -> FittedPreference:
     """Fit members to some rows of a pool; with `dim` 0 Bradley–Terry.
 
@@ -120,6 +127,7 @@ def fitted_on(
         dim: Coordinates of an embedding.
         config: Members, ridge, smoothing.
         rng: The address of resamples and first planes.
+        plane_ridge: The weight of the embeddings' penalty; by default the score's.
     """
     pool = fitter.pool
     x, make = fitter.design(rows)
@@ -140,6 +148,7 @@ def fitted_on(
         dim=dim,
         rng=rng,
         smoothing=config.smoothing,
+        plane_ridge=plane_ridge,
     )
     return FittedPreference(make(w.flatten(1)), dim)
 
@@ -163,7 +172,13 @@ def cross_evaluated(
 
 
 def held_out_chances(
-    fitter: DesignFitter, dim: int, folds: int, config: FitConfig, rng: Rng
+    fitter: DesignFitter,
+    dim: int,
+    folds: int,
+    config: FitConfig,
+    rng: Rng,
+    *,
+    plane_ridge: float | None = None,
 ) -> Float[Tensor, "n"]:
     """P(better ≻ worse) of each pair that `compared` gives, by members that saw no pair of its
     prompt.
@@ -174,6 +189,7 @@ def held_out_chances(
         folds: See `cross_evaluated`.
         config: How to fit.
         rng: See `cross_evaluated`; the same address gives the same folds.
+        plane_ridge: See `fitted_on`.
     """
     pool = fitter.pool
     pairs = torch.from_numpy(compared(pool)[0])
@@ -186,7 +202,7 @@ def held_out_chances(
         here = (fold == k)[pairs[:, 0]].nonzero()[:, 0]
         place = torch.full((len(pool),), -1)
         place[rows] = torch.arange(len(rows))
-        model = fitted_on(fitter, train, dim, config, rng("fold", k))
+        model = fitted_on(fitter, train, dim, config, rng("fold", k), plane_ridge=plane_ridge)
         e = model.arranged(fitter.scores(model.embedding, rows))
         first, second = place[pairs[here]].unbind(1)
         chance[here] = 0.5 + model.chances(e[first], e[second])

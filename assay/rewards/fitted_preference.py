@@ -73,7 +73,7 @@ class FittedPreference:
         return outputs.double().view(len(self.names), 1 + self.dim, -1).permute(2, 0, 1)
 
     def chances(
-        self, first: Float[Tensor, "*S M E"], second: Float[Tensor, "*S M E"]
+        self, first: Float[Tensor, "*#S M E"], second: Float[Tensor, "*#S M E"]
     ) -> Float[Tensor, "*S"]:
         """P(first ≻ second) − ½ of embedded responses, the mean of the members'.
 

@@ -31,25 +31,27 @@ def general_preference_optimum(
     dim: int,
     rng: Rng,
     smoothing: float = 0.0,
+    plane_ridge: float | None = None,
 ) -> Float[Tensor, "W M E"]:
     """Fit M linear general preference models to pairs.
 
-    min_{w,U} Σ_b counts[b]·(−q·log σ(u_b) − (1−q)·log σ(−u_b)) + ½·ridge·(‖w‖² + ‖U‖²)
+    min_{w,U} Σ_b counts[b]·(−q·log σ(u_b) − (1−q)·log σ(−u_b)) + ½·ridge·‖w‖² + ½·plane_ridge·‖U‖²
 
     with u = w·(φ(first) − φ(second)) + ⟨R Uφ(first), Uφ(second)⟩ − margin and
     q = smoothing + (1 − 2·smoothing)·p. ½‖U‖² is the nuclear norm of UᵀRU in disguise: a plane
-    stays at 0 unless the pairs hold more of a cycle than the ridge costs.
+    stays at 0 unless the pairs hold more of a cycle than its ridge costs.
 
     Args:
         x: Features `[R, W]`: a SciPy sparse array or a dense tensor.
         pairs: The rows of each pair, chosen first.
         p: The probability that the first is preferred.
         margin: What the log-odds must exceed.
-        ridge: The weight of the penalty, above 0.
+        ridge: The weight of ‖w‖², above 0.
         counts: How often pair b counts for member m.
         dim: Coordinates of U, two a plane; 0 for Bradley–Terry.
         rng: The address of the members' first planes.
         smoothing: The share of labels taken as wrong.
+        plane_ridge: The weight of ‖U‖²; by default `ridge`.
 
     Returns:
         (w, U) of each member, E = 1 + dim.
@@ -59,8 +61,9 @@ def general_preference_optimum(
     rows = (x.numpy() if isinstance(x, Tensor) else x).astype(np.float64)
     label = smoothing + (1 - 2 * smoothing) * p.double().numpy()
     width, out = rows.shape[1], []
+    each = np.array([ridge, *[ridge if plane_ridge is None else plane_ridge] * dim])
     for m, own in enumerate(counts.double().numpy().T):
-        loss = _Loss(rows, pairs.numpy(), label, margin.double().numpy(), ridge, own, 1 + dim)
+        loss = _Loss(rows, pairs.numpy(), label, margin.double().numpy(), each, own)
         place = torch.arange(width * dim)
         first = rng("planes", m).normal(place, dtype=torch.float64).view(width, dim)
         start = np.concatenate([np.zeros((width, 1)), _START * first.numpy()], 1).ravel()
@@ -83,17 +86,16 @@ class _Loss:
         pairs: Array,
         label: Array,
         margin: Array,
-        ridge: float,
+        ridge: Array,
         counts: Array,
-        width: int,
     ):
         self.x, self.label, self.margin, self.ridge = x, label, margin, ridge
-        (self.first, self.second), self.counts, self.width = pairs.T, counts, width
+        (self.first, self.second), self.counts = pairs.T, counts
 
     def __call__(self, flat: Array) -> tuple[float, Array]:
         from scipy.special import expit, log_expit
 
-        w = flat.reshape(-1, self.width)
+        w = flat.reshape(-1, len(self.ridge))
         e = self.x @ w
         a, b = e[self.first], e[self.second]
         skew = a[:, 1::2] * b[:, 2::2] - a[:, 2::2] * b[:, 1::2]
@@ -107,4 +109,4 @@ class _Loss:
         np.add.at(back, self.first, slope * of_a)
         np.add.at(back, self.second, slope * of_b)
         gradient = self.x.T @ back + self.ridge * w
-        return float(self.counts @ each + 0.5 * self.ridge * (w * w).sum()), gradient.ravel()
+        return float(self.counts @ each + 0.5 * (self.ridge * w * w).sum()), gradient.ravel()

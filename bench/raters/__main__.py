@@ -7,10 +7,16 @@ PATH is a file of pairs that several people labelled, JSON lines (gzipped too): 
 `response_1`, `response_2` and `raters`, a list of 0 (tie), 1 (first) and 2 (second). The label of a
 pair is the share of raters that prefer the first response, a tie a half. No row of it is kept.
 
-Both models read counted words. Prompts are split into five folds. Each side chooses its ridge from
-a grid of one size, by log-loss on seeds 0 and 1 (the seeds of the folds and of the first planes),
-and is judged on `JUDGED`, which were written down before. The interval is Student's over prompts,
-of the difference in log-loss averaged over the judged seeds.
+Both models read counted words; prompts are split into five folds. Two designs are judged, the
+second because the first ties what need not be tied:
+
+- one ridge for score and planes; each model chooses its own from `RIDGES`. Seeds 300 to 304.
+- a ridge of the planes' own, from `PLANE_RIDGES`, as many; the score has the one that Bradley–Terry
+  chose, so that planes that cost too much leave Bradley–Terry itself. Seeds 310 to 314, written
+  down after the first design's result.
+
+Ridges are chosen by log-loss on seeds 0 and 1; a seed is that of folds and first planes. Intervals
+are Student's over prompts, of the difference in log-loss averaged over the judged seeds.
 """
 
 from __future__ import annotations
@@ -37,8 +43,9 @@ from assay.rewards.preference_beside import Beside, beside
 HERE = Path(__file__).resolve().parents[2]
 DIMS = (0, 2, 4)  # 0 is Bradley–Terry
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
+PLANE_RIDGES = (3.0, 5.0, 7.0, 9.0, 12.0)  # at 12 planes are gone: Bradley–Terry
 PILOT = (0, 1)
-JUDGED = (300, 301, 302, 303, 304)
+DESIGNS = {"one ridge": range(300, 305), "a ridge of the planes' own": range(310, 315)}
 FOLDS = 5
 LEAST = 0.01  # nats a pair: a smaller gain would not be worth a second model
 
@@ -53,14 +60,19 @@ def main() -> None:
         print(f"skipped: {args.path} is not there; it is a file of pairs with a list of raters")
         return
     rows, several = read(args.path)
-    fitter = TextFitter(Pool.of(labels(in_memory(rows, "pairs"), drop=True)), FitConfig())
-    chosen = {dim: pilot(fitter, dim) for dim in DIMS}
-    if args.pilot:
-        return
-    found = {dim: judged(fitter, dim, chosen) for dim in DIMS if dim}
-    text = page(found, chosen, rows, several)
-    (HERE / "docs" / "raters.md").write_text(text, encoding="utf-8")
-    print(text)
+    pool = Pool.of(labels(in_memory(rows, "pairs"), drop=True))
+    fitter = TextFitter(pool, FitConfig())
+    lines = head(pool, several)
+    for design, seeds in DESIGNS.items():
+        chosen: dict[int, float] = {}
+        for dim in DIMS:
+            chosen[dim] = pilot(fitter, dim, chosen, design)
+        if not args.pilot:
+            found = {dim: judged(fitter, dim, chosen, design) for dim in DIMS if dim}
+            lines += ["", f"## With {design}", "", *table(found, chosen, design, seeds)]
+    if not args.pilot:
+        (HERE / "docs" / "raters.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        print("\n".join(lines))
 
 
 def read(path: Path) -> tuple[list[dict[str, Any]], float]:
@@ -91,20 +103,31 @@ def read(path: Path) -> tuple[list[dict[str, Any]], float]:
     return out, split / max(1, len(out))
 
 
-def chances(fitter: TextFitter, dim: int, ridge: float, seed: int) -> Tensor:
-    """Out-of-fold chances that the first response is preferred."""
-    config = FitConfig(members=1, resample="none", ridge=ridge, seed=seed)
-    fitter.config = config
-    return held_out_chances(fitter, dim, FOLDS, config, Rng(seed))
+def chances(
+    fitter: TextFitter, dim: int, ridges: dict[int, float], design: str, seed: int
+) -> Tensor:
+    """Out-of-fold chances that the first response is preferred.
+
+    Args:
+        fitter: The pairs and their features.
+        dim: Coordinates of an embedding.
+        ridges: By dimension; 0 is Bradley–Terry.
+        design: One of `DESIGNS`.
+        seed: Of folds and first planes.
+    """
+    score = ridges[dim if design == "one ridge" else 0]
+    config = FitConfig(members=1, resample="none", ridge=score, seed=seed)
+    planes = ridges[dim]
+    return held_out_chances(fitter, dim, FOLDS, config, Rng(seed), plane_ridge=planes)
 
 
-def pilot(fitter: TextFitter, dim: int) -> float:
+def pilot(fitter: TextFitter, dim: int, chosen: dict[int, float], design: str) -> float:
     """The ridge of the grid with the least log-loss on the pilot's seeds."""
     loss = {}
-    for ridge in RIDGES:
-        each = [chances(fitter, dim, ridge, seed) for seed in PILOT]
+    for ridge in grid(dim, design):
+        each = [chances(fitter, dim, {**chosen, dim: ridge}, design, seed) for seed in PILOT]
         loss[ridge] = sum(against(fitter, q, q).log_loss for q in each) / len(each)
-        print(f"dim {dim}, ridge {ridge:g}: log-loss {loss[ridge]:.4f}", flush=True)
+        print(f"{design}, dim {dim}, ridge {ridge:g}: log-loss {loss[ridge]:.4f}", flush=True)
     return min(loss, key=lambda r: loss[r])
 
 
@@ -115,18 +138,19 @@ def against(fitter: TextFitter, chance: Tensor, plain: Tensor) -> Beside:
     return beside(chance, plain, torch.from_numpy(p), group, weight)
 
 
-def judged(fitter: TextFitter, dim: int, chosen: dict[int, float]) -> Beside:
+def judged(fitter: TextFitter, dim: int, chosen: dict[int, float], design: str) -> Beside:
     """A general preference model beside Bradley–Terry; each prompt's loss is a mean over seeds.
 
     The seeds' pairs are put one after another with the same prompts, so that a prompt stays one
     observation however many seeds there are.
     """
+    seeds = DESIGNS[design]
     at, p, weight, _ = compared(fitter.pool)
     group = fitter.pool.group[torch.from_numpy(at[:, 0])].numpy()
     mine, plain = (
-        torch.cat([chances(fitter, d, chosen[d], seed) for seed in JUDGED]) for d in (dim, 0)
+        torch.cat([chances(fitter, d, chosen, design, seed) for seed in seeds]) for d in (dim, 0)
     )
-    n = len(JUDGED)
+    n = len(seeds)
     labels_ = torch.from_numpy(np.tile(p, n))
     return beside(mine, plain, labels_, np.tile(group, n), np.tile(weight, n))
 
@@ -145,31 +169,54 @@ def verdict(found: Beside) -> str:
     return "undecided"
 
 
-def page(
-    found: dict[int, Beside], chosen: dict[int, float], rows: list[Any], several: float
-) -> str:
-    """The manual's page.
+def said(ridges: tuple[float, ...]) -> str:
+    """A grid as text."""
+    return ", ".join(f"{r:g}" for r in ridges)
+
+
+def grid(dim: int, design: str) -> tuple[float, ...]:
+    """The ridges that a model chooses from."""
+    return PLANE_RIDGES if dim and design != "one ridge" else RIDGES
+
+
+def head(pool: Pool, several: float) -> list[str]:
+    """What the page says before its tables.
+
+    Args:
+        pool: The pairs.
+        several: The share of the file's pairs that raters disagree about.
+    """
+    at, p, _, tied = compared(pool)
+    prompts = len(torch.unique(pool.group[torch.from_numpy(at[:, 0])]))
+    return [
+        "# Human raters: planes against Bradley–Terry",
+        "",
+        "Written by `python -m bench.raters PATH` from a file of pairs that three people labelled",
+        f"each; they disagree on {several:.0%} of the pairs. A label is the share of raters that",
+        f"prefer the first response. {tied:,} pairs whose label is a half are fitted, and not",
+        f"judged, which leaves {len(p):,} pairs of {prompts:,} prompts. Both models read counted",
+        "words; five folds by prompt. Ridges are chosen by log-loss on seeds 0 and 1, from grids of",
+        f"five: {said(RIDGES)}, and {said(PLANE_RIDGES)} of the planes' own (at 12 planes are gone).",
+        f"δ is {LEAST} nats a pair; intervals are over prompts.",
+    ]
+
+
+def table(
+    found: dict[int, Beside], chosen: dict[int, float], design: str, seeds: range
+) -> list[str]:
+    """One design's results.
 
     Args:
         found: By dimension.
         chosen: The ridge of each dimension.
-        rows: The pairs.
-        several: The share of pairs that raters disagree about.
+        design: One of `DESIGNS`.
+        seeds: The judged seeds.
     """
     one = next(iter(found.values()))
-    tied = sum(r["p"] == 0.5 for r in rows)
     lines = [
-        "# Human raters: planes against Bradley–Terry",
+        f"Judged on seeds {seeds[0]} to {seeds[-1]}.",
         "",
-        "Written by `python -m bench.raters PATH` from a file of pairs that three people labelled",
-        f"each: {len(rows):,} pairs, on {several:.0%} of which the raters disagree. A label is the",
-        f"share of raters that prefer the first response; the {tied:,} pairs whose label is a half",
-        f"are fitted and not judged, which leaves {one.pairs // len(JUDGED):,} pairs of",
-        f"{one.prompts:,} prompts. Five folds by prompt, counted words, one member. Each side",
-        f"chose its ridge from {', '.join(f'{r:g}' for r in RIDGES)} on seeds 0 and 1; judged on",
-        f"seeds {JUDGED[0]} to {JUDGED[-1]}. δ is {LEAST} nats a pair.",
-        "",
-        "| model | ridge | accuracy | log-loss | log-loss saved [95 % over prompts] | verdict |",
+        "| model | ridge | accuracy | log-loss | log-loss saved, 95 % | verdict |",
         "| --- | --- | --- | --- | --- | --- |",
         f"| Bradley–Terry | {chosen[0]:g} | {one.bradley_terry_accuracy:.3f} | "
         f"{one.bradley_terry_log_loss:.4f} | – | – |",
@@ -180,14 +227,13 @@ def page(
             f"| general preference, dim {dim} | {chosen[dim]:g} | {f.accuracy:.3f} | "
             f"{f.log_loss:.4f} | {mean:+.4f} [{low:+.4f}, {high:+.4f}] | {verdict(f)} |"
         )
-    edge = [d for d, r in chosen.items() if r in (RIDGES[0], RIDGES[-1])]
-    said = (
-        f"The choice for {', '.join('Bradley–Terry' if d == 0 else f'dim {d}' for d in edge)} lies "
-        "at the edge of the grid."
-        if edge
-        else "No choice lies at the edge of the grid."
-    )
-    return "\n".join([*lines, "", said]) + "\n"
+    edge = [
+        f"{'Bradley–Terry' if d == 0 else f'dim {d}'}"
+        for d, r in chosen.items()
+        if r in (grid(d, design)[0], grid(d, design)[-1])
+    ]
+    last = f"At the edge of the grid: {', '.join(edge)}." if edge else "No choice is at an edge."
+    return [*lines, "", last]
 
 
 if __name__ == "__main__":
