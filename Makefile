@@ -1,5 +1,5 @@
 # `make help` lists the commands. Each sets itself up in .venv, once; PYTHON=… chooses the interpreter.
-.PHONY: help demo demo-real test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-nash bench-audit bench-serve gpu trl ray vllm clean \
+.PHONY: help demo demo-real test test-all nightly check lint types package docs docs-real bench bench-real bench-watch bench-nash bench-raters bench-audit bench-serve gpu trl ray vllm clean \
   browser lock install-locked licences sbom audit reproducible
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -99,6 +99,9 @@ bench-watch: $(STAMP)  ## Measures the watch: an hour and a half of one core.
 
 bench-nash: $(STAMP)  ## Measures the Nash methods against preference queries: a minute of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.nash
+
+bench-raters: $(STAMP)  ## Fits a general preference model to several raters' pairs: RATERS=FILE, some minutes.
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.raters $(RATERS)
 
 bench-audit: $(STAMP)  ## Measures the predicted turning point: an hour and a half of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.audit collect --last 800

@@ -195,8 +195,9 @@ def head(pool: Pool, several: float) -> list[str]:
         f"each; they disagree on {several:.0%} of the pairs. A label is the share of raters that",
         f"prefer the first response. {tied:,} pairs whose label is a half are fitted, and not",
         f"judged, which leaves {len(p):,} pairs of {prompts:,} prompts. Both models read counted",
-        "words; five folds by prompt. Ridges are chosen by log-loss on seeds 0 and 1, from grids of",
-        f"five: {said(RIDGES)}, and {said(PLANE_RIDGES)} of the planes' own (at 12 planes are gone).",
+        "words; five folds by prompt. Ridges are chosen by log-loss on seeds 0 and 1, from grids",
+        f"of five: {said(RIDGES)}, and {said(PLANE_RIDGES)} of the planes' own (at 12 planes are",
+        "gone).",
         f"δ is {LEAST} nats a pair; intervals are over prompts.",
     ]
 
