@@ -168,7 +168,7 @@ def test_a_folder_is_the_preference_of_a_nash_recipe(
     assert torch.equal(checked(x, x), -checked(x, x).mT)
     loop = Loop(max_steps=2, batch_size=2, num_generations=2, learning_rate=1e-3)
     *_, last = nash_md.recipe(task, mixture=0.25, loop=loop)
-    assert all(bool(p.isfinite().all()) for p in last.policy.parameters())
+    assert all(bool(p.isfinite().all()) for p in last.policy.parameters())  # type: ignore[union-attr]
 
 
 def test_what_is_given_to_the_wrong_flag_gets_one_sentence(
