@@ -53,17 +53,26 @@ def test_what_a_pass_saves_is_counted_once_and_without_the_parameters() -> None:
     assert saved_bytes(lambda: w(x).exp()) == 0
 
 
+def test_weights_that_are_not_trained_are_left_so() -> None:
+    """The input of a frozen layer is not saved, and its weight is there in any case."""
+    base, own = torch.nn.Linear(8, 16, bias=False).requires_grad_(False), torch.nn.Linear(8, 8)
+    x = torch.ones(3, 8)
+    found = saved_bytes(lambda: base(own(x)).exp(), own.parameters(), base.parameters())
+    assert found == 3 * 8 * 4 + 3 * 16 * 4  # the input of `own`, and what exp returns
+    assert not base.weight.requires_grad
+
+
 def test_a_share_of_what_is_free_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "free_bytes", lambda device: 8_000)
     assert completions_that_fit(100) == 10
     assert completions_that_fit(100, processes=2) == 5
-    assert completions_that_fit(100, trained=250) == 5  # copy, gradient and moments: 16 bytes each
+    assert completions_that_fit(100, reserved=4000) == 5
     # groups of 4 whose prompt takes 150: one of 550 fits into 1000, and none into 500
     assert completions_that_fit(100, once=150, together=4) == 4
     assert completions_that_fit(100, once=150, together=4, processes=2) == 3
     assert completions_that_fit(100, once=2000, together=4) == 1
     assert completions_that_fit(10, once=50, together=4) == 44  # 11 groups of 90
-    assert completions_that_fit(10**9) == completions_that_fit(100, trained=10**9) == 1
+    assert completions_that_fit(10**9) == completions_that_fit(100, reserved=10**10) == 1
 
 
 def test_a_container_that_allows_less_is_believed(
@@ -115,7 +124,7 @@ def test_the_size_follows_memory_and_is_recorded(
     whole = list(measure(grpo.recipe, world(), loop=LOOP))
     task, own = world().task, policy().double()
     assert task.longest_prompt == 4  # begin and three words
-    trained = 16 * sum(p.numel() for p in own.parameters())
+    trained = 32 * sum(p.numel() for p in own.parameters())  # four numbers of float64 each
     free = 8 * 3 * own.saved_bytes(4 + 6) + trained + 8
     monkeypatch.setattr(passes, "free_bytes", lambda device: free)
     assert micro_batch_size(task, LOOP) == 3

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_TRAINED = 16  # bytes a trained parameter: its float32 copy, a gradient, and Adam's two moments
+_TRAINED = 16  # bytes a float32 parameter, see `engine.passes.trained_bytes`
 _PROCESSES = (1, 2, 4, 8)
 _RANK, _SPAN = 16, 64  # of the adapters that are counted, and tokens of a pass, at most
 

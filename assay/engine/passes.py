@@ -22,7 +22,6 @@ from assay.engine.shards import local
 # (measured with glibc 2.36). So an eighth of the free memory becomes a quarter of it, and the rest
 # is left to evaluation and to other processes. CUDA's allocator reuses its blocks.
 _SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}
-_TRAINED = 16  # bytes a parameter: a float32 copy, its gradient, and Adam's two moments
 _CGROUP = Path("/sys/fs/cgroup")
 TOKENS = 16384  # of one pass, at most, where no gradient is wanted
 _PADDED = 256  # padding that costs as much as another pass of a small model on two cores
@@ -30,13 +29,18 @@ _PADDED = 256  # padding that costs as much as another pass of a small model on 
 Split = Literal["prompts", "completions"]  # what a pass may part
 
 
-def saved_bytes(forward: Callable[[], Any], parameters: Iterable[Tensor] = ()) -> int:
+def saved_bytes(
+    forward: Callable[[], Any],
+    parameters: Iterable[Tensor] = (),
+    untrained: Iterable[Tensor] = (),
+) -> int:
     """Count the bytes that a forward pass saves for its backward pass, parameters left out.
 
     Args:
         forward: Called once, with gradients on.
         parameters: Tensors that are there in any case. Those of floating point require a gradient
             while `forward` runs.
+        untrained: Tensors that are there in any case too, and left as they are.
 
     Returns:
         The bytes of all storages that autograd saved, each counted once. One that is empty when
@@ -49,7 +53,7 @@ def saved_bytes(forward: Callable[[], Any], parameters: Iterable[Tensor] = ()) -
     """
     weights = list(parameters)
     frozen = [w for w in weights if w.is_floating_point() and not w.requires_grad]
-    own = {local(w).untyped_storage().data_ptr() for w in weights}
+    own = {local(w).untyped_storage().data_ptr() for w in (*weights, *untrained)}
     found: dict[int, torch.UntypedStorage] = {}
 
     def count(saved: Tensor) -> Tensor:
@@ -74,6 +78,30 @@ def saved_bytes(forward: Callable[[], Any], parameters: Iterable[Tensor] = ()) -
         for w in frozen:
             w.requires_grad_(False)
     return sum(each.values())
+
+
+def trained_bytes(parameters: Iterable[Tensor]) -> int:
+    """Count what training a copy of these weights takes.
+
+    Args:
+        parameters: The weights that are copied.
+
+    Returns:
+        Bytes of the copy, its gradient and Adam's two moments. Of weights in half precision all
+        four are float32, and the rounded weights that the copy computes with come on top; where
+        weights are divided over processes, these are rounded when they are gathered.
+
+    Example:
+        >>> w = torch.zeros(10)
+        >>> trained_bytes([w]), trained_bytes([w.bfloat16()])
+        (160, 180)
+    """
+    total = 0
+    for w in parameters:
+        size = w.element_size()
+        rounded = size if size < 4 and not shards.is_shard(w) else 0
+        total += local(w).numel() * (4 * max(4, size) + rounded)
+    return total
 
 
 def free_bytes(device: torch.device | str = "cpu") -> int:
@@ -122,7 +150,7 @@ def completions_that_fit(
     *,
     once: int = 0,
     together: int = 1,
-    trained: int = 0,
+    reserved: int = 0,
     device: torch.device | str = "cpu",
     processes: int = 1,
     least: int = 1,
@@ -133,8 +161,7 @@ def completions_that_fit(
         each: Bytes that a pass saves for the longest completion, see `saved_bytes`.
         once: Bytes that it saves for a prompt, however many of its completions the pass holds.
         together: Completions of a prompt, which a pass holds if they fit.
-        trained: Parameters that are still to be copied and trained; room for the copy, its gradient
-            and Adam's moments is left.
+        reserved: Bytes that are free now and will not be, see `trained_bytes`.
         device: Where the passes are computed.
         processes: Processes that share the device's memory.
         least: What is returned where less would fit: a completion is never cut.
@@ -142,7 +169,7 @@ def completions_that_fit(
     Returns:
         Completions a pass, at least `least`.
     """
-    room = free_bytes(device) // processes - _TRAINED * trained
+    room = free_bytes(device) // processes - reserved
     room = int(_SHARE.get(torch.device(device).type, _SHARE["cpu"]) * room)
     of_one_prompt = (room - once) // max(1, each)
     if of_one_prompt < together:

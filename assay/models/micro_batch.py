@@ -11,7 +11,6 @@ import torch
 
 from assay.core import EstimatesMemory, Loop, Task
 from assay.engine import parallel, passes, progress
-from assay.engine.shards import local
 from assay.errors import Missing
 from assay.models.backbones.layer_progress import layers_of
 
@@ -137,7 +136,7 @@ def _fitting(task: Task, shape: _Shape, once: int, each: int) -> int:
         each,
         once=once,
         together=shape.together,
-        trained=sum(local(p).numel() for p in task.reference.parameters()),
+        reserved=passes.trained_bytes(task.reference.parameters()),
         device=shape.device,
         processes=_sharing(shape.device),
         least=0,

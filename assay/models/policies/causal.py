@@ -21,6 +21,7 @@ from assay.models.backbones.backbone import checked, like, read
 from assay.models.backbones.copies import trainable_copy
 from assay.models.backbones.in_step import let_go, uneven_passes
 from assay.models.backbones.matmul import roomy
+from assay.models.policies.saved import saved_bytes
 from assay.models.policies.token_kl import sample_and_kl, token_kl
 from assay.models.policies.token_terms import compared
 from assay.models.policies.value_head import ValueHead
@@ -264,28 +265,7 @@ class Causal(nn.Module):
         """Turn text into Samples, see EncodesText."""
         return self.vocabulary.completions(self.vocabulary.prompts(prompts), texts, self.like.dtype)
 
-    def saved_bytes(self, tokens: int) -> int:
-        """Count what `logp` of one more row saves for the backward pass, see EstimatesMemory.
-
-        Measured by a pass over one row and one over two, with all weights trained; nothing of them
-        is kept. A backbone that computes with another's weights says whose by `computes_with`.
-        """
-        weights = list(getattr(self.backbone, "computes_with", self.backbone).parameters())
-
-        def saved(n: int) -> int:
-            x = self._blank(n, max(2, tokens))
-            return passes.saved_bytes(lambda: self.logp(x), weights)
-
-        return saved(2) - saved(1)
-
-    def _blank(self, n: int, tokens: int) -> Samples:
-        """n rows of so many tokens: a prompt of one, and n completions of the rest."""
-        device = self.like.device
-        ids = torch.full((1, n, tokens), self.vocabulary.eos, device=device)
-        mask = torch.ones(1, n, tokens - 1, dtype=torch.bool, device=device)
-        prompts = Prompts(ids[:, 0, :1], mask[:, 0, :1], torch.zeros_like(ids[:, 0, 0]))
-        nothing = torch.zeros_like(mask, dtype=self.like.dtype)
-        return Samples(prompts, ids[..., 1:], mask, ~mask, nothing, mask[..., -1])
+    saved_bytes = saved_bytes  # see EstimatesMemory
 
 
 @functools.lru_cache(maxsize=16)
