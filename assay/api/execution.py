@@ -196,8 +196,7 @@ class Drive:
         """
         with ExitStack() as held:
             first = parallel.rank() == 0
-            if first:
-                held.enter_context(sigterm_interrupts())
+            held.enter_context(sigterm_interrupts())  # in every process: each says how it ended
             held.enter_context(as_many(threads_of(self.folder if self.resume else None)))
             for sentence in (*self.notes, *self._prospects()):
                 tell(sentence)
