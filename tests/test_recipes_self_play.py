@@ -17,7 +17,7 @@ from assay.loops.preference_rounds import (
     self_play_wins,
     side_by_side,
 )
-from assay.loops.self_play import every_completion, reference_win_rate
+from assay.loops.self_play import reference_win_rate
 from assay.models.policies.table import TablePolicy
 from assay.recipes import dno, inpo, magnetic_mirror_descent, spo
 
@@ -262,32 +262,3 @@ def test_a_magnetic_advantage_is_the_win_rate_however_few_completions_there_are(
     which = (to_magnet[:, None] - (pi / mu).log()).abs().argmin(1)
     means = torch.stack([A[which == y].mean() for y in range(3)])
     torch.testing.assert_close(means.diff(), (RPS @ pi).diff(), atol=0.04, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("steps", "words"),
-    [
-        (lambda t: inpo.recipe(t, share=1.2), "--share 1.2"),
-        (lambda t: inpo.recipe(t, select="some"), "--select is 'some'"),
-        (lambda t: inpo.recipe(t, round_steps=0), "--round-steps is 0"),
-        (lambda t: inpo.recipe(t, loop=Loop(num_generations=1)), "--num-generations is 1"),
-        (lambda t: dno.recipe(t, form="other"), "--form is 'other'"),
-        (lambda t: dno.recipe(t, margin=2.0), "--margin 2.0"),
-        (lambda t: spo.recipe(t, eta=0.0), "--eta is 0.0"),
-        (lambda t: magnetic_mirror_descent.recipe(t, kappa=0.5), "use --exact or 0"),
-        (lambda t: magnetic_mirror_descent.recipe(t, alpha=-1.0), "--alpha -1.0"),
-        (
-            lambda t: magnetic_mirror_descent.recipe(t, loop=Loop(num_generations=1)),
-            "--num-generations is 1",
-        ),
-    ],
-)
-def test_what_a_user_gets_wrong_is_named(steps: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        list(steps(task()))
-
-
-def test_exact_steps_need_a_table_of_one_decision() -> None:
-    bag = TablePolicy(torch.zeros(1, 3, dtype=D), length=4)
-    with pytest.raises(InputError, match="a table of one decision"):
-        every_completion(bag)

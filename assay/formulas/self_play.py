@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from assay.formulas.games import log_geometric_mixture, proximal_step
+from assay.formulas.gibbs import FAR
 from assay.formulas.pairwise import ipo
 
 
@@ -221,7 +222,8 @@ def magnetic_loss(
 
     ρ = π′/π of a whole draw. Its mean over draws of π is α·KL(π′‖magnet) + KL(π′‖π)/η − ⟨π′, A⟩, so
     that its minimiser is the magnetic step, and A may have any constant added. At π′ = π the last
-    term has no gradient.
+    term has no gradient. ρ is at most e^40, beyond which the loss goes on linearly in log ρ: it
+    still pulls back, and is a number.
 
     Args:
         logratio: log π′/π of each draw `[*S]`.
@@ -240,7 +242,7 @@ def magnetic_loss(
     """
     if not (eta > 0 and alpha >= 0):
         raise ValueError(f"eta is {eta} and alpha {alpha}; eta must be above 0, alpha at least 0")
-    rho = logratio.exp()
+    rho = logratio.clamp(max=FAR).exp()
     return rho * (alpha * to_magnet - advantage.detach()) + (rho * logratio - rho + 1) / eta
 
 

@@ -122,9 +122,10 @@ def fitted_rounds(
 
         def of(rows: Pairs, _: Any, margins: Margins = margins) -> Tensor:
             logp = nonfinite.logps("policy", rows, policy.logp(rows))
+            drawn = nonfinite.logps("policy", rows, rows.logp)  # π_k's, which a whole round reads
             reference = with_reference_logp(task.reference, rows).logp
-            margins.add(rows, logp, rows.logp)
-            return loss(rows, gap(logp), gap(rows.logp), gap(reference))
+            margins.add(rows, logp, drawn)
+            return loss(rows, gap(logp), gap(drawn), gap(reference))
 
         if len(data):
             found = update(opt, of, data, loop, task.rng("minibatch", t), reduce=per_pair)

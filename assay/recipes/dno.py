@@ -106,7 +106,13 @@ def recipe(
         opponents = torch.zeros_like(x.present)
         opponents[:, own] = x.present[:, own]  # r is against π_k, not against the teacher
         wins = win_proportions(task.preference(x, x), x.present, opponents=opponents)
-        wins = wins.roll(1, 0) if shuffled else wins
+        if shuffled:
+            if len(wins) < 2:
+                raise InputError(
+                    "--shuffled gives a completion another prompt's win rate, and a round has "
+                    f"{len(wins)} prompt; give a --batch-size of at least 2"
+                )
+            wins = wins.roll(1, 0)
         if form == "regression":
             rows, places = every_pair(x)
         else:
