@@ -135,7 +135,7 @@ _MINE = {"learning_rate": (0.05, 0.1), "alpha": (0.05, 0.15)}
     on={"table": {"testbed": "game", "game": "random"}},
     # exploitability is a probability less a half: two in a hundred more often beaten at best
     least={"below the reference": 0.02, "over no magnet": 0.02},
-    seeds="100..129",
+    seeds="830..859",  # 100 to 129 judged it before its baseline was mended
     tuned={
         "magnet": _MINE,
         "no magnet": {"learning_rate": (0.05, 0.1), "eta": (0.1, 0.5)},
