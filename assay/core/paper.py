@@ -57,6 +57,9 @@ class Claim:
         broken: What the negative control breaks, in a few words.
         premises: Parts of the effect that must hold (lie above their δ) before the others mean
             anything, such as that the rival is harmed. One that does not hold refutes nothing.
+        shares: Parts that are 0 or 1 on each seed, such as whether something was improved. Their
+            mean is a share, and it is judged by an exact interval, which thirty ones of thirty do
+            not shrink to a point.
         differs: What the arms may spend unequally, and why: `{"scored": "an ensemble scores every
             completion five times"}`. Keys are generated, scored, compared, labels, updates and
             seconds.
@@ -76,6 +79,7 @@ class Claim:
     control: tuple[str, ...] = ()
     broken: str = ""
     premises: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
     differs: dict[str, str] = field(default_factory=dict)
     effect: Callable[[Arms], float | dict[str, float]] | None = None
 

@@ -70,6 +70,7 @@ def empty(
         "control": list(claim.control),
         "broken": claim.broken,
         "premises": list(claim.premises),
+        "shares": list(claim.shares),
         "differs": dict(claim.differs),
         "pilot": {k: pilot[k] for k in ("chosen", "table", "effects", "drops") if k in pilot},
         "seeds": [],
@@ -139,7 +140,13 @@ def _check_parts(result: Mapping[str, Any], claim: Claim) -> None:
             f"{result['name']}'s claim states δ for {', '.join(repr(p) for p in least)}, and its "
             f"effect has '{lacking[0]}' too"
         )
-    for name in (*claim.control, *claim.premises, *least):
+    for name in claim.shares:
+        if parts.get(name) not in (0, 1):
+            raise InputError(
+                f"{result['name']}'s claim says that its part '{name}' is 0 or 1 on each seed, and "
+                f"it is {parts.get(name)}"
+            )
+    for name in (*claim.control, *claim.premises, *claim.shares, *least):
         if name not in parts:
             raise InputError(
                 f"{result['name']}'s claim names the part '{name}', and its effect has "

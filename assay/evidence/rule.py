@@ -2,7 +2,8 @@
 
 δ, `Claim.least`, is the smallest effect of interest, a number in the claim's file, set on seeds 0
 to 4. On the numbered seeds each part of the effect gets a 95 % Student-t interval; of several parts
-each is at 1 − 0.05/parts, so that all of them cover at once.
+each is at 1 − 0.05/parts, so that all of them cover at once. A part that is 0 or 1 on each seed
+(`Claim.shares`) has the exact binomial interval instead: Student's of thirty ones is a point.
 
     holds here            every part's interval lies above its δ
     does not hold here    one part's interval lies below its δ
@@ -11,7 +12,8 @@ each is at 1 − 0.05/parts, so that all of them cover at once.
 
 A premise is a part, too: it has to lie above its δ before the others mean anything, as the arm that
 turns must fall. More seeds than the claim numbers were added after a look, so the intervals are
-then those that hold at all times at once (`formulas.confidence.student`).
+then those that hold at all times at once (`formulas.confidence.student`, and for a share
+`stats.proportions.share_at_any_time`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 
 from assay.evidence.spending import unequal
 from assay.stats.intervals import bounds, detectable
+from assay.stats.proportions import exact_share, share_at_any_time
 
 SEEDS = 5
 LEVEL = 0.95
@@ -124,7 +127,12 @@ def parts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name in names:
         values = [e[name] for e in effects]
         least = least_of(result.get("least"), name)
-        mean, low, high = (_at_any_time if extended(result) else bounds)(values, level)
+        share = name in result.get("shares", ())
+        mean, low, high = (
+            _of_share(result, values, level)
+            if share
+            else (_at_any_time if extended(result) else bounds)(values, level)
+        )
         role = (
             "premise"
             if name in result.get("premises", ())
@@ -133,7 +141,9 @@ def parts(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             else "effect"
         )
         sees = None
-        if least is not None and len(values) > 1:
+        if share and least is not None:
+            sees = _seen_share(result, len(values), least, level)
+        elif least is not None and len(values) > 1:
             more = detectable(statistics.stdev(values), len(values), level=level)
             sees = least + more * _wider(result, values, level)
         ends = {"mean": mean, "low": low, "high": high, "median": statistics.median(values)}
@@ -238,6 +248,26 @@ def _at_any_time(values: list[float], level: float) -> tuple[float, float | None
 
     low, high = student(torch.tensor(values, dtype=torch.float64), alpha=1 - level)
     return sum(values) / len(values), low, high
+
+
+def _of_share(
+    result: Mapping[str, Any], values: list[float], level: float
+) -> tuple[float, float, float]:
+    """The mean of zeros and ones with the interval that it is judged by."""
+    find = share_at_any_time if extended(result) else exact_share
+    hits = round(sum(values))
+    return hits / len(values), *find(hits, len(values), level)
+
+
+def _seen_share(result: Mapping[str, Any], n: int, least: float, level: float) -> float | None:
+    """The smallest true share that n seeds place above δ in four of five experiments; None where
+    not even n ones lie above it.
+    """
+    from scipy.special import betaincinv
+
+    find = share_at_any_time if extended(result) else exact_share
+    enough = next((k for k in range(n + 1) if find(k, n, level)[0] > least), None)
+    return None if enough is None else float(betaincinv(enough, n - enough + 1, 0.8))
 
 
 def command(result: Mapping[str, Any]) -> str:

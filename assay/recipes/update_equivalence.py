@@ -202,14 +202,14 @@ _KUHN = {"game": "kuhn", "repeats": 60}
 
 
 @Claim(
-    "Planning each decision by one small mirror-descent step on rollouts' values returns more than "
+    "Planning each decision by one mirror-descent step on rollouts' values returns more than "
     "the blueprint in a game of common payoff, and more than the same step on other actions' "
     "values. In a zero-sum game a step with a magnet lowers exploitability, and repeated steps end "
     "less exploitable with the magnet than without.",
     arms={
         "planned": ("update_equivalence", {}),
         "shuffled": ("update_equivalence", {"shuffled": True}),
-        "magnet": ("update_equivalence", {**_KUHN, "alpha": 0.1}),
+        "magnet": ("update_equivalence", {**_KUHN, "eta": 0.3}),
         "no magnet": ("update_equivalence", _KUHN),
     },
     worlds=("study",),
@@ -222,11 +222,13 @@ _KUHN = {"game": "kuhn", "repeats": 60}
         "one step with the magnet": 0.02,
         "over no magnet": 0.02,
     },
-    seeds={"study": "100..129"},
+    shares=("share of blueprints improved",),
+    # fewer than 104 ones do not lie above .95 at the level of five parts
+    seeds={"study": "900..1009"},
     tuned={
-        "planned": {"eta": (0.3, 1.0, 3.0, 10.0)},
+        "planned": {"eta": (3.0, 10.0, 30.0, 100.0)},
         "shuffled": "planned",
-        "magnet": {"eta": (0.3, 1.0), "alpha": (0.1, 0.2)},
+        "magnet": {"alpha": (0.1, 0.2, 0.3, 0.5)},
         "no magnet": {"eta": (0.03, 0.1, 0.3, 1.0)},
     },
     by=worth_of,

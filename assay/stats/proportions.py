@@ -1,4 +1,4 @@
-"""Shares of comparisons that fall into clusters, with intervals that never shrink to a point."""
+"""Shares, also of comparisons that fall into clusters: intervals that never shrink to a point."""
 
 from __future__ import annotations
 
@@ -62,6 +62,71 @@ def wilson(share: float, n: float, t: float = 1.959964) -> tuple[float, float]:
     half = t * math.sqrt(share * (1 - share) / n + t * t / (4 * n * n))
     low, high = ((middle + sign * half) / (1 + t * t / n) for sign in (-1, 1))
     return max(0.0, low), min(1.0, high)
+
+
+def exact_share(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a probability that covers it at least at this level, whatever it is.
+
+    Its ends are the probabilities at which so many hits, or more, and so many, or fewer, have the
+    chance (1 − level)/2.
+
+    Args:
+        hits: Observations that are true.
+        n: All independent observations, at least 1; fixed before any was seen.
+        level: The interval's level.
+
+    Returns:
+        (low, high); low is 0 without a hit and high is 1 without a miss.
+
+    Source: Clopper and Pearson (1934), The use of confidence or fiducial limits illustrated in the
+        case of the binomial.
+
+    Example:
+        >>> [round(x, 3) for x in exact_share(30, 30, 0.99)]
+        [0.838, 1.0]
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - level) / 2
+    low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
+    return low, high
+
+
+def share_at_any_time(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return an interval of a probability that holds after every observation at once.
+
+    A probability p is outside as soon as p^hits·(1−p)^(n−hits) is less than 1 − level of its mean
+    over all p from 0 to 1. That quotient's inverse is a martingale under p, so p is ever outside
+    with a chance of at most 1 − level, however often one looks.
+
+    Args:
+        hits: Observations that are true.
+        n: All observations so far.
+        level: The interval's level.
+
+    Returns:
+        (low, high), wider than `exact_share`.
+
+    Source: Ville (1939), Étude critique de la notion de collectif; Robbins (1970), Statistical
+        methods related to the law of the iterated logarithm.
+
+    Example:
+        >>> [round(x, 3) for x in share_at_any_time(30, 30, 0.99)]
+        [0.765, 1.0]
+    """
+    from scipy.optimize import brentq
+    from scipy.special import betaln, xlog1py, xlogy
+
+    least = float(betaln(hits + 1, n - hits + 1)) + math.log1p(-level)
+
+    def inside(p: float) -> float:
+        return float(xlogy(hits, p) + xlog1py(n - hits, -p)) - least
+
+    middle, tiny = hits / n, 1e-300
+    low = brentq(inside, tiny, middle) if hits and inside(tiny) < 0 else 0.0
+    high = brentq(inside, middle, 1 - 1e-16) if hits < n and inside(1 - 1e-16) < 0 else 1.0
+    return float(low), float(high)
 
 
 def clustered_share(
