@@ -29,6 +29,10 @@ are cDPO, both terms as in rDPO with the sign of the second one exchanged, and D
 
 While logits are small rDPO at β is DPO at β·(1−2ε): slope over curvature, which alone Adam sees,
 is 2/(β·(1−2ε)) for both. They part where pairs are near their optimum.
+
+Here (400 pairs, ε = .3, β = .1, 100 steps; `assay claims --run robust_dpo`): rDPO ends 1.09 [.70,
+1.48] above DPO and 2.18 [1.48, 2.87] above cDPO on 20 seeds, but .077 [.043, .112] above DPO at
+β·(1−2ε) = .04: most of what it gains is that smaller β.
 """
 
 from __future__ import annotations
