@@ -2,7 +2,7 @@
 
 python -m bench.losses        runs what is missing, half an hour of two cores; goes on where it was
 python -m bench.losses page   writes the tables of docs/preference-losses.md
-python -m bench.losses rates  what the learning rate alone does with a fifth flipped, a minute
+python -m bench.losses rates  what the rate alone does where labelers have a taste, a minute
 
 Each loss is tuned by final gold on five seeds (`cases.py`), for each condition by itself, and
 judged on twenty others; so the table says what a loss can do, not what its defaults do.
@@ -23,6 +23,7 @@ from bench.losses import cases
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS, PAGE = ROOT / "bench" / "results" / "losses.json", ROOT / "docs" / "preference-losses.md"
+RATES_OF = "labelers with a taste"
 BEGIN, END = "<!-- tables: python -m bench.losses page -->", "<!-- end of tables -->"
 
 Arm = tuple[str, dict[str, Any], dict[str, Any]]  # recipe, its arguments, the world's
@@ -132,9 +133,9 @@ def rates() -> None:
     It shows how much of the table's column hangs on the rate that the seeds for tuning chose. That
     .1 is the better rate is known from these seeds, so the differences at it are no verdict.
     """
-    condition = "a fifth flipped"
+    condition = RATES_OF
     world = cases.CONDITIONS[condition]
-    losses = ("DPO", "cDPO", "rDPO", "hinge on log-ratios")
+    losses = ("DPO", "rDPO", "hinge on log-ratios", "KTO")
     settings = [(loss, rate) for loss in losses for rate in (0.1, 0.3)]
     ends: dict[tuple[str, float], list[float]] = {}
     with ProcessPoolExecutor(2) as pool:
@@ -157,9 +158,9 @@ def _spoken(values: list[float]) -> str:
 
 
 def ends_at(setting: tuple[str, float]) -> list[float]:
-    """Final gold of a loss at its smallest β and a rate, with a fifth of the labels flipped."""
+    """Final gold of a loss at its smallest β and a rate, where labelers have a taste."""
     loss, rate = setting
-    world = cases.CONDITIONS["a fifth flipped"]
+    world = cases.CONDITIONS[RATES_OF]
     recipe, own, name, values = cases.PAIRS[loss]
     fixed = {k: world["noise"] if v == "noise" else v for k, v in own.items()}
     constants = {**cases.STEPS, **fixed, name: min(values), "learning_rate": rate}
