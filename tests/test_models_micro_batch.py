@@ -46,7 +46,7 @@ def allow(patch: pytest.MonkeyPatch, task: Task, completions: float) -> None:
     policy: Any = task.reference
     once, each = pass_bytes(policy, task.longest_prompt, policy.max_tokens, 4)
     room = once + completions * each
-    weights = 16 * sum(p.numel() for p in policy.parameters())
+    weights = passes.trained_bytes(policy.parameters())
     patch.setattr(passes, "free_bytes", lambda device="cpu": int(8 * room + weights + 8))
 
 

@@ -21,6 +21,9 @@ over tokens: for a completion that lost 20 nats, which is little in a long text,
 pair decides a batch's gradient, and beyond α·nats of 40 there is none. `f_dpo/beyond_range` is the
 share of such pairs, which ought to be 0; a small α keeps it there. `rewards/margins` of a step
 are DPO's, β·log u; `f_dpo/margins` are this divergence's own.
+
+Here (400 pairs, a fifth of the labels flipped, 100 steps, each at its best rate: .03 with
+Jensen–Shannon, .1 with DPO; `assay claims --run f_dpo`): .136 [.098, .174] above DPO at equal KL.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any], str, tuple[float, ...]]] = {
     "SLiC-HF": ("slic", {}, "margin", (4.0, 16.0, 64.0)),
     "RPO": ("regularised_preference", {}, "beta", BETAS),
     "KTO": ("kto", {}, "beta", BETAS),
+    # Added after the others had been run, with their grids and seeds as they stand above.
+    "f-DPO, Jensen–Shannon": ("f_dpo", {}, "beta", BETAS),
 }
 BASE = {"pairs": 400, "noise": 0.2}
 CONDITIONS: dict[str, dict[str, Any]] = {
