@@ -18,7 +18,7 @@ import assay
 from assay.registry.catalogue import find
 
 REAL = Path(os.environ.get("ASSAY_REAL_MODELS", "")) / "smollm2"
-PAIRS = ("dpo", "slic", "kto", "robust_dpo", "regularised_preference")
+PAIRS = ("dpo", "f_dpo", "slic", "kto", "robust_dpo", "regularised_preference")
 OWN_PAIRS = ("rso", "lipo", "sparse_po", "implicit_reward")
 GAMES = ("nash_md", "nash_mp", "inpo", "spo", "dno", "magnetic_mirror_descent")
 RECIPES = [*PAIRS, *OWN_PAIRS, *GAMES]
