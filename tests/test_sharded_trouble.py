@@ -35,6 +35,7 @@ GOES_ON = "stopped; go on with: assay run --resume"
         ("raises", 1, (1, 2), (LOST, "reward trouble raised ValueError")),
         ("nan", 1, (2, 2), ("reward 'trouble' gave NaN",) * 2),
         ("term", 1, (1, 143), (LOST, GOES_ON)),
+        ("term", 0, (143, 1), (GOES_ON, LOST)),
     ],
 )
 def test_both_end_and_say_why(
