@@ -21,7 +21,9 @@ from assay.engine.owner import held_by
 from assay.errors import InputError
 from assay.records.memory import MemoryRun
 from assay.records.methods import Ground, found
-from assay.report.ours import must_be_ours
+from assay.report.ours import is_ours, must_be_ours
+
+_FIGURE = "<svg", 'class="chart"'  # how one begins, and what stands in each
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Comparison:
         """Write compare.md, compare.html, compare.json and a figure a world.
 
         Args:
-            folder: The folder. Only an older comparison in it is written over.
+            folder: The folder. Only an older comparison in it is written over, and its further
+                figures are removed.
 
         Returns:
             The folder.
@@ -72,7 +75,7 @@ class Comparison:
             "compare.md": (str(self), "# Comparison", "assay compare"),
             "compare.html": (page(self.result, shown), "<!doctype html>", "· assay</title>"),
             "compare.json": (whole, "{", '"made_by": "assay compare"'),
-            **{k: (v, "<svg", 'class="chart"') for k, v in figures.items()},
+            **{k: (v, *_FIGURE) for k, v in figures.items()},
         }
         with writing_to(out):
             out.mkdir(parents=True, exist_ok=True)
@@ -86,6 +89,10 @@ class Comparison:
                 must_be_ours(out / name, begin, mark, "--out")
             for name, (content, _, _) in files.items():
                 write_bytes(out / name, content.encode())
+            # an older comparison of more worlds had more figures
+            for old in sorted(out.glob("compare[0-9]*.svg")):
+                if old.name not in figures and is_ours(old, *_FIGURE):
+                    old.unlink()
         return out
 
     def _shown(self) -> list[tuple[Ground, list[Any]]]:
