@@ -7,6 +7,7 @@ completions no reward model gave any, so that statistics and readings leave them
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -65,6 +66,27 @@ def without_missing(scores: Tensor, missing: Tensor | None) -> Tensor:
         return scores
     where = missing.to(scores.device)
     return scores.masked_fill(where[..., None] if scores.dim() == 3 else where, torch.nan)
+
+
+def scored_only(x: Samples, missing: Tensor | None) -> Samples:
+    """Make completions without a score absent, as losses of ranked lists need it.
+
+    An advantage of 0 teaches nothing, so the mean may stand for a score there. In a list the mean
+    is a label: it says that the completion is better than some and worse than others.
+
+    Args:
+        x: The completions.
+        missing: See `scores_and_missing`.
+    """
+    if missing is None:
+        return x
+    here = ~missing.to(x.mask.device)[..., None]
+    return replace(x, mask=x.mask & here, given=x.given & here)
+
+
+def short_lists(x: Samples) -> dict[str, float]:
+    """Return "lists/short": the share of lists with fewer than two completions to compare."""
+    return {"lists/short": float((x.present.sum(-1) < 2).float().mean())} if len(x) else {}
 
 
 def missing_stats(drawn: Iterable[tuple[Samples, Tensor | None]]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from assay.errors import InputError
 from assay.formulas.advantage import leave_one_out
 from assay.formulas.reduce import per_completion
 from assay.formulas.surrogate import reinforce
-from assay.loops.missing import missing_stats, scores_and_missing, without_missing
+from assay.loops.missing import missing_stats, scored_only, scores_and_missing, without_missing
 from assay.loops.own_logp import by_this_pass, one_update, rounds_apart, scored
 from assay.loops.reference import known_for_epochs
 from assay.loops.statistics import rollout_stats
@@ -136,6 +136,7 @@ def online(
     split: Split = "completions",
     against_reference: bool = False,
     reads_logp: bool | None = None,
+    lists: bool = False,
 ) -> Iterator[Step]:
     """Run the online loop and yield one Step after each of `loop.max_steps` updates.
 
@@ -168,6 +169,8 @@ def online(
         reads_logp: Whether `reward`, `prepare`, `advantage` or `after` reads `samples.logp`. In
             half precision the policy then scores what it drew; if not, and a step makes one update,
             the update's own pass serves. Default: whether any of them is given.
+        lists: Rewards become labels of ranked lists: a completion to which no reward model applies
+            is absent from its list, since the mean that is filled in would be a label.
     """
     actor: Any = task.reference.copy() if policy is None else policy
     optimiser = loop.optimiser(actor)
@@ -190,7 +193,7 @@ def online(
             x = scored(actor, x) if apart and not by_pass else x
         r, missing = scores_and_missing(reward or score, x)
         drawn.append((x, without_missing(r, missing), missing))
-        return x, r
+        return (scored_only(x, missing) if lists else x), r
 
     def broken(x: Samples) -> bool:
         """Whether the policy's own log-probabilities are not finite: nothing can be learned."""

@@ -29,6 +29,9 @@ Its negative control exchanges the weights: `shuffled` gives each pair the weigh
 its list, by a random permutation of its completions; the order of the labels stays. Where labels
 tie, some of the weight falls on tied pairs and is lost: of labels of two kinds about half.
 
+A completion to which no reward model applies is absent from its list; `lists/short` is the share of
+lists with fewer than two that are left, which teach nothing.
+
 Here, after 60 steps on lists of eight, the best against the worst alone ends as high as LiPO-λ (.06
 [−.13, .25] on 20 seeds), and all pairs .54 [−.01, 1.09] lower; the weights' own part is not seen
 (.22 [−.33, .77] over exchanged ones). All four chose the smallest β, .05, and the largest rate, .2.
@@ -59,6 +62,7 @@ from assay.formulas.listwise import (
 )
 from assay.formulas.reduce import per_list
 from assay.loops import Rollouts, online, proxy_score, require_group, with_reference_logp
+from assay.loops.missing import short_lists
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -118,6 +122,7 @@ def recipe(
         top = torch.where(x.present, psi, -torch.inf).amax(-1)
         equal = several & (top == torch.where(x.present, psi, torch.inf).amin(-1))
         said = {"lists/tied": float(equal.sum() / several.sum().clamp(min=1))}
+        said |= short_lists(x)
         return replace(batch, advantage=torch.stack([psi, key], -1), stats={**batch.stats, **said})
 
     def of(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
@@ -139,6 +144,7 @@ def recipe(
         reduce=per_list,
         split="prompts",
         against_reference=True,
+        lists=True,
     )
 
 

@@ -24,7 +24,8 @@ rewards differ less and their labels say less than those of random pairs; of a r
 and one of a completion with itself says nothing: `rso/tied` is the share of both. The paper's code
 counts equal candidates as one, which gives frequent completions no more chance than rare ones; here
 they stay, as samples of π₀ are. The paper's pairs are drawn once; here each pass over the prompts
-draws new ones.
+draws new ones. A completion without a score is no candidate; `lists/short` is the share of prompts
+with fewer than two candidates, which teach nothing.
 
 Here, in a bag of tokens: `tests/test_formulas_rejection.py` has the exact law of the accepted, and
 how its distance to π₀·e^(r/β) falls with n. The claim judges the pairs by what is learned of them.
@@ -44,6 +45,7 @@ from assay.formulas.pairwise import dpo, hinge
 from assay.formulas.reduce import per_pair
 from assay.formulas.rejection import acceptance, rejection_sampling
 from assay.loops import Rollouts, online, proxy_score, with_reference_logp
+from assay.loops.missing import scored_only, scores_and_missing, short_lists
 from assay.stats.effects import Reading, gold_over, matched_gain
 
 paper = Paper(
@@ -98,7 +100,10 @@ def recipe(
 
     def prepare(batch: Rollouts) -> Rollouts:
         x, B = batch.samples, len(batch.samples)
-        r = batch.reward if gate is score else gate(x)
+        r = batch.reward
+        if gate is not score:
+            r, missing = scores_and_missing(gate, x)
+            x = scored_only(x, missing)
         row, place = torch.arange(B)[:, None], torch.arange(n)
         passes = task.rng("accept", batch.step)
         noise = passes.uniform(row[..., None], torch.arange(keep)[:, None], place, dtype=r.dtype)
@@ -119,6 +124,7 @@ def recipe(
             "rso/acceptance": float(chance.sum() / x.present.sum().clamp(min=1)),
             "rso/tied": float(tied.sum() / whole.sum().clamp(min=1)),
         }
+        said |= short_lists(x)
         return replace(
             batch, samples=y, reward=reward, advantage=reward, stats={**batch.stats, **said}
         )
@@ -138,6 +144,7 @@ def recipe(
         prepare=prepare,
         loss=of,
         reduce=each_pair,
+        lists=True,
         split="prompts",
         against_reference=True,
     )
