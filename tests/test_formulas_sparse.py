@@ -121,26 +121,58 @@ def test_mass_is_a_sum_over_tokens():
     assert sparse.mass(m, mask).tolist() == [0.5]
 
 
-def test_mapo_weights_know_nothing_of_scale_and_shift_so_z_normalising_changes_nothing():
+def test_rescaling_knows_nothing_of_scale_and_shift_so_z_normalising_changes_nothing():
     h, mask = torch.randn(3, 6, 4, dtype=F64), torch.rand(3, 6) < 0.8
     mask[:, :2] = True
-    w = sparse.activation_mask(h, mask)
-    torch.testing.assert_close(w, sparse.activation_mask(5 * h - 2, mask))
-    mean = h.mean(-1)
+    w = sparse.rescaled(h, mask)
+    torch.testing.assert_close(w, sparse.rescaled(5 * h - 2, mask))
     for row in range(3):  # as it is printed: z-normalised first
-        own = mean[row, mask[row]]
-        z = (own - own.mean()) / own.std()
-        torch.testing.assert_close(w[row, mask[row]], (z - z.min()) / (z.max() - z.min()))
-    assert (w.amax(-1) == 1).all() and (w[~mask] == 0).all()
-    assert all(w[r, mask[r]].min() == 0 for r in range(3))
+        own = h[row, mask[row]]
+        z = (own - own.mean(0)) / own.std(0)
+        want = (z - z.amin(0)) / (z.amax(0) - z.amin(0))
+        torch.testing.assert_close(w[row, mask[row]], want)
+    assert (w.amax(-2) == 1).all() and (w[~mask] == 0).all()
+    assert all((w[r, mask[r]].amin(0) == 0).all() for r in range(3))
+
+
+def test_mapo_averages_activations_of_a_kind_first_and_then_kinds():
+    """Two kinds of one and of three activations weigh alike."""
+    one, three = torch.randn(2, 5, 1, dtype=F64), torch.randn(2, 5, 3, dtype=F64)
+    mask = torch.arange(5) < torch.tensor([[5], [3]])
+    w = sparse.activation_mask([one, three], mask)
+    a, b = sparse.rescaled(one, mask), sparse.rescaled(three, mask)
+    torch.testing.assert_close(w, (a[..., 0] + b.sum(-1) / 3) / 2)
+    assert not torch.allclose(w, torch.cat([a, b], -1).mean(-1))
+    assert ((w >= 0) & (w <= 1)).all() and (w[~mask] == 0).all() and (w[mask] > 0).any()
+    torch.testing.assert_close(sparse.activation_mask([one], mask), a[..., 0])
 
 
 def test_mapo_weights_of_tokens_that_are_alike_are_one_and_carry_no_gradient():
     h = torch.ones(2, 3, 4, requires_grad=True)
     mask = torch.tensor([[True, True, False], [True, False, False]])
-    w = sparse.activation_mask(h, mask)
+    w = sparse.activation_mask([h], mask)
     assert w.tolist() == [[1, 1, 0], [1, 0, 0]] and not w.requires_grad
-    assert sparse.activation_mask(h, torch.zeros(2, 3, dtype=torch.bool)).sum() == 0
+    assert sparse.activation_mask([h], torch.zeros(2, 3, dtype=torch.bool)).sum() == 0
+
+
+def test_a_layer_s_number_is_its_own_head_on_its_own_state():
+    h, w, b = torch.randn(3, 2, 5, 4, dtype=F64), torch.randn(3, 4, dtype=F64), torch.randn(3)
+    each = sparse.layer_mask(list(h), w, b.double())
+    for layer in range(3):
+        want = (h[layer] * w[layer]).sum(-1) + b[layer].double()
+        torch.testing.assert_close(each[..., layer], want.clamp(min=0))
+    assert (each == 0).any() and (each > 0).any()
+
+
+def test_a_mixed_mask_is_never_negative_and_of_one_layer_it_is_that_layer_s():
+    each, mixer = torch.rand(2, 5, 3, dtype=F64), torch.tensor([0.5, -1.0, 0.2], dtype=F64)
+    m = sparse.mixed_mask(each, mixer)
+    torch.testing.assert_close(
+        m, (0.5 * each[..., 0] - each[..., 1] + 0.2 * each[..., 2]).clamp(min=0)
+    )
+    assert (m == 0).any() and (m > 0).any()
+    one = torch.ones(1, dtype=F64)
+    torch.testing.assert_close(sparse.mixed_mask(each[..., :1], one), each[..., 0])
 
 
 def test_weights_at_other_places_keep_sparsity_and_mass_of_each_completion():

@@ -7,7 +7,7 @@ no method that raises.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -165,6 +165,9 @@ class HasValueHead(Protocol):
         ...
 
 
+Shown = Literal["last", "layers", "activations"]
+
+
 class Compared(NamedTuple):
     """A policy beside its reference, decision by decision.
 
@@ -173,25 +176,28 @@ class Compared(NamedTuple):
         reference_logp: log π₀ of each decision.
         kl: KL(π₀‖π) of the whole distribution at each decision, differentiable; 0 where there is
             none.
-        states: What the reference knows before each decision: its activations.
+        states: What the reference shows before each decision, each `[B,N,T,W]` with a width of its
+            own: its last hidden state, the state after each layer, or the means over the width of
+            its activations, one tensor a kind.
     """
 
     logp: Float[Tensor, "B N T"]
     reference_logp: Float[Tensor, "B N T"]
     kl: Float[Tensor, "B N T"]
-    states: Float[Tensor, "B N T W"]
+    states: tuple[Tensor, ...]
 
 
 @runtime_checkable
 class ComparesTokens(Protocol):
     """Can compare whole distributions token by token, and show what a decision is made from."""
 
-    def compared(self, reference: Policy, samples: Samples) -> Compared:
-        """Compute log-probabilities, KL(reference‖π) and the reference's activations in one pass.
+    def compared(self, reference: Policy, samples: Samples, show: Shown = "last") -> Compared:
+        """Compute log-probabilities, KL(reference‖π) and the reference's states in one pass.
 
         Args:
             reference: A policy of the same kind; nothing of it has a gradient.
             samples: Completions of any policy.
+            show: What is shown of the reference: "last", "layers" or "activations".
 
         Raises:
             InputError: The reference is of another kind, or a distribution is truncated.

@@ -10,6 +10,8 @@ loss is TDPO₁'s, and with m^u = 1 and m^d = 0 it is DPO's. m^d_t = 0 *frees* t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -128,33 +130,91 @@ def mass(weight: Float[Tensor, "*S T"], mask: Bool[Tensor, "*S T"]) -> Float[Ten
     return torch.where(mask, weight.abs(), weight.new_zeros(())).sum(-1)
 
 
-def activation_mask(
-    activation: Float[Tensor, "*S T W"], mask: Bool[Tensor, "*S T"]
-) -> Float[Tensor, "*S T"]:
-    """MaPO's weights: mean activation of each token, z-normalised and rescaled to [0, 1].
-
-    m_t = (z_t − min z)/(max z − min z), z = (ā − mean ā)/std ā, over a completion's own tokens
-
-    The rescaling undoes the z-normalisation, which therefore changes nothing: any a·ā + b with
-    a > 0 gives the same weights. Every completion has a token of weight 0 and one of weight 1.
+def layer_mask(
+    states: Sequence[Float[Tensor, "*S T W"]],
+    weight: Float[Tensor, "L W"],
+    bias: Float[Tensor, "L"],
+) -> Float[Tensor, "*S T L"]:
+    """A number of each layer's state: ReLU(w_l·h_l + b_l).
 
     Args:
-        activation: The reference's activations at each token `[*S, T, W]`.
-        mask: The policy's own decisions `[*S, T]`.
+        states: h, one of each of L layers `[*S, T, W]`.
+        weight: w `[L, W]`.
+        bias: b `[L]`.
 
     Returns:
-        `[*S, T]` without gradient: 0 outside the mask, and 1 throughout a completion whose tokens
-        are all alike, since nothing tells them apart.
+        `[*S, T, L]`, 0 or above.
 
     Source: Christopoulou et al., arXiv:2410.05102, 2024.
     """
-    mean = activation.detach().mean(-1)
-    low = torch.where(mask, mean, torch.inf).amin(-1, keepdim=True)
-    high = torch.where(mask, mean, -torch.inf).amax(-1, keepdim=True)
+    each = [h @ w + b for h, w, b in zip(states, weight, bias, strict=True)]
+    return torch.relu(torch.stack(each, -1))
+
+
+def mixed_mask(each: Float[Tensor, "*S T L"], mixer: Float[Tensor, "L"]) -> Float[Tensor, "*S T"]:
+    """Mix the layers' numbers to one weight of a token: m = ReLU(Σ_l a_l·m_l).
+
+    Args:
+        each: The layers' numbers `[*S, T, L]`.
+        mixer: a, of any sign `[L]`.
+
+    Returns:
+        `[*S, T]`, 0 or above.
+
+    Source: Christopoulou et al., arXiv:2410.05102, 2024.
+    """
+    return torch.relu(each @ mixer)
+
+
+def activation_mask(
+    kinds: Sequence[Float[Tensor, "*S T _"]], mask: Bool[Tensor, "*S T"]
+) -> Float[Tensor, "*S T"]:
+    """MaPO's weights: each activation's mean over its width, rescaled, and averaged by kind.
+
+    m_t = mean over kinds of (mean over the kind's activations of `rescaled`)
+
+    So kinds weigh alike, however many activations a layer has of each.
+
+    Args:
+        kinds: For each kind (feed-forward, attention, residual stream) the means over the width of
+            its A activations, in all layers `[*S, T, A]`.
+        mask: The policy's own decisions `[*S, T]`.
+
+    Returns:
+        `[*S, T]` in [0, 1] without gradient, 0 outside the mask.
+
+    Source: Christopoulou et al., arXiv:2410.05102, 2024.
+    """
+    return torch.stack([rescaled(x, mask).mean(-1) for x in kinds], -1).mean(-1)
+
+
+def rescaled(
+    activation: Float[Tensor, "*S T A"], mask: Bool[Tensor, "*S T"]
+) -> Float[Tensor, "*S T A"]:
+    """An activation's means, z-normalised and rescaled to [0, 1] over a completion's own tokens.
+
+    r_t = (z_t − min z)/(max z − min z), z = (ā − mean ā)/std ā
+
+    The rescaling undoes the z-normalisation, which therefore changes nothing: any c·ā + b with
+    c > 0 gives the same numbers. Every completion has a token of 0 and one of 1.
+
+    Args:
+        activation: ā, means over the width of A activations `[*S, T, A]`.
+        mask: The policy's own decisions `[*S, T]`.
+
+    Returns:
+        `[*S, T, A]` without gradient: 0 outside the mask, and 1 throughout a completion whose
+        tokens are all alike, since nothing tells them apart.
+
+    Source: Christopoulou et al., arXiv:2410.05102, 2024.
+    """
+    mean, own = activation.detach(), mask[..., None]
+    low = torch.where(own, mean, torch.inf).amin(-2, keepdim=True)
+    high = torch.where(own, mean, -torch.inf).amax(-2, keepdim=True)
     spread = high - low
     alike = ~(spread > 0)
     scaled = (mean - low) / torch.where(alike, torch.ones_like(spread), spread)
-    return torch.where(mask, torch.where(alike, torch.ones_like(mean), scaled), mean.new_zeros(()))
+    return torch.where(own, torch.where(alike, torch.ones_like(mean), scaled), mean.new_zeros(()))
 
 
 def at_other_places(

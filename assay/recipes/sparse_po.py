@@ -6,17 +6,22 @@
 Not every token of a completion earned its label, and not every token has to stay near the
 reference. `masks` says where the weights come from:
 
-    separate     m = ReLU(w·h_t + b) for each of u and d, learned (SparsePO)
-    shared       one such weight for both
-    activations  the reference's mean activation, rescaled to [0, 1] in each completion (MaPO)
-    random       uniform numbers, the paper's ablation
+    shared       one learned weight for both (SparsePO, the released code's default)
+    separate     a learned weight for each of u and d
+    activations  the reference's mean activations, rescaled to [0, 1] in each completion (MaPO)
+    random       uniform numbers, drawn anew at each step: the paper's ablation
     ones         all 1: TDPO₁; with kl_weight 0 it is DPO, step for step
 
-h_t is the *reference's* hidden state before token t, as in the released code, so that a weight
-knows what was written and not the token that it weighs. The heads are trained by the policy's own
-optimiser and shrink by `decay`. Here h_t is the last layer's (`SimpleMaskLayer` of the code); its
-mix over layers, its dropout of .1 on masks, and MaPO's mean over attention, MLP and residual
-activations are not here, because a backbone shows its last state alone.
+and `layers` what the learned ones read of the *reference* before token t, so that a weight knows
+what was written and not the token that it weighs:
+
+    all   m = ReLU(Σ_l a_l·ReLU(w_l·LN(h_l,t) + b_l)), one norm LN for all layers (the default)
+    last  m = ReLU(w·h_L,t + b)
+
+Both are trained by the policy's own optimiser; their matrices shrink by `decay`, and `dropout` of
+what a ReLU gives is set to 0. MaPO averages over layers and activations of a kind, then over the
+kinds: feed-forward, attention, residual stream (`formulas.sparse.activation_mask`). Constants are
+the released code's, with the paper's λ of .001, where the code has 0 unless it is given one.
 
 Differs from `dpo` in both weights and in d, and from `token_reward` in that no token is given a
 sign from outside: a weight only scales what the pair says.
@@ -24,24 +29,24 @@ sign from outside: a weight only scales what the pair says.
 Traps. KL(π₀‖π) is the *forward* one and d is minus it, so that L rewards a chosen completion along
 which the policy has left the reference. m^d_t = 0 frees token t from that, m = 0 throughout makes L
 log 2, and ReLU has no way back from there: the statistics `masks/reward_sparsity`, `…_mass` and the
-same of `kl` show it. L1 is a sum over tokens, so λ means more where completions are long. MaPO's
-z-normalisation changes nothing, since rescaling follows it. Top-k and top-p are refused: there the
+same of `kl` show it. L1 is a sum over tokens, so λ means more where completions are long; a shared
+weight pays λ_u and λ_d. MaPO's z-normalisation changes nothing, since rescaling follows it. All
+layers' states are held in float32, 4·L·W bytes a token. Top-k and top-p are refused: there the
 forward KL is infinite.
 
 `shuffled` puts the learned weights at random places of their own completion: sparsity and mass stay
 and what they know of tokens goes. It is the control, since any sparse weights make steps smaller.
 
-Here: a table's h_t are counts of the tokens so far, and the claim is run on grammar, whose
-completions are 20 tokens. The paper's gains are of models a thousand times as large.
+Here: a table has one layer, its h_t are counts of the tokens so far, and the claim is run on
+grammar, whose completions are 20 tokens. The paper's gains are of models a thousand times as large.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from assay.core import (
@@ -52,12 +57,12 @@ from assay.core import (
     Optimiser,
     Pairs,
     Paper,
-    Rng,
     Step,
     Task,
     order,
     require,
 )
+from assay.core.policy import Shown
 from assay.engine.gauge import gauge
 from assay.engine.nonfinite import nonfinite
 from assay.engine.parallel import sum_
@@ -71,6 +76,7 @@ from assay.formulas.sparse import (
     sparse_po,
 )
 from assay.loops import Margins, update
+from assay.loops.token_masks import TokenMask, numbers
 from assay.stats.effects import Reading, gold_over, matched_gain
 
 paper = Paper(
@@ -80,19 +86,22 @@ paper = Paper(
     "arXiv:2410.05102",
 )
 reduces = {"dpo": ({"masks": "ones", "kl_weight": 0.0}, {})}
-LEARNED = {"separate": 2, "shared": 1}  # heads of each kind
+LEARNED = {"shared": 1, "separate": 2}  # learned weights of a token
 MASKS = (*LEARNED, "activations", "random", "ones")
+LAYERS = ("all", "last")
 
 
 def recipe(
     task: Task,
     *,
     beta: float = 0.1,
-    masks: str = "separate",
+    masks: str = "shared",
+    layers: str = "all",
     kl_weight: float = 1.0,
     l1_reward: float = 0.001,
     l1_kl: float = 0.001,
     decay: float = 0.01,
+    dropout: float = 0.01,
     shuffled: bool = False,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
@@ -100,53 +109,71 @@ def recipe(
 
     Args:
         beta: Strength β of the implicit KL penalty, per nat.
-        masks: Where weights come from: separate, shared, activations, random or ones.
+        masks: Where weights come from: shared, separate, activations, random or ones.
+        layers: Layers whose states the learned weights read: all or last.
         kl_weight: Weight of the KL part d; 1 is the paper's.
         l1_reward: λ_u of the learned weights of the reward part, a token.
         l1_kl: λ_d of the learned weights of the KL part, a token.
-        decay: Weight decay of the heads that learn the weights.
+        decay: Weight decay of the matrices that learn the weights.
+        dropout: Share of the learned weights, and of each layer's part in them, that is set to 0.
         shuffled: Put the weights at random places of their own completion: the control.
     """
-    if masks not in MASKS:
-        raise InputError(f"--masks is '{masks}'; it is one of {', '.join(MASKS)}")
-    pairs, policy = task.pairs, task.reference.copy()
+    for name, value, allowed in (("masks", masks, MASKS), ("layers", layers, LAYERS)):
+        if value not in allowed:
+            raise InputError(f"--{name} is '{value}'; it is one of {', '.join(allowed)}")
+    if not 0 <= dropout < 1:
+        raise InputError(f"--dropout is {dropout}; it is a share from 0 to below 1")
+    pairs, policy, learned = task.pairs, task.reference.copy(), masks in LEARNED
     compared = require(policy, ComparesTokens, "sparse_po").compared
-    heads, learned = nn.Module(), masks in LEARNED
+    show: Shown = "layers" if learned and layers == "all" else "last"
+    show = "activations" if masks == "activations" else show
+    heads = nn.ModuleList()
     if learned:
         with torch.no_grad():
-            states = compared(task.reference, pairs[:1]).states
-        heads = Heads(LEARNED[masks], states, task.rng("heads"))
+            states = compared(task.reference, pairs[:1], show).states
+        each = (task.rng("heads", k) for k in range(LEARNED[masks]))
+        heads.extend(TokenMask(states, r, mixed=layers == "all", dropout=dropout) for r in each)
     opt = Optimiser(
         [p for p in (*policy.parameters(), *heads.parameters()) if p.requires_grad],
         lr=loop.learning_rate,
         warmup=loop.warmup_steps,
-        decayed=heads.parameters(),
+        decayed=[p for head in heads for p in head.decayed()],
         weight_decay=decay,
     )
 
-    def weights(states: Tensor, part: Pairs, u: Tensor) -> tuple[Tensor, Tensor]:
-        """m^u and m^d `[b,2,T]`; u are random numbers of these tokens."""
+    def weights(
+        states: tuple[Tensor, ...], part: Pairs, own: Tensor, t: int
+    ) -> tuple[Tensor, Tensor]:
+        """m^u and m^d `[b,2,T]` of pairs that stand at these rows of the data."""
+
+        def drawn(purpose: str, step: tuple[int, ...], n: int) -> Tensor:
+            return numbers(task.rng(purpose, *step), own, part.mask, n).to(states[-1])
+
+        u = drawn("places", (t,), 1)[..., 0]
         if learned:
-            both = heads(states).unbind(-1)
+            both = [
+                head(states, functools.partial(drawn, "dropout", (t, k)))
+                for k, head in enumerate(heads)
+            ]
         elif masks == "activations":
-            both = (activation_mask(states, part.mask),)
+            both = [activation_mask(states, part.mask)]
         else:
-            both = (u if masks == "random" else torch.ones_like(u),)
+            both = [u if masks == "random" else torch.ones_like(u)]
         if shuffled:
-            both = tuple(at_other_places(m, part.mask, u) for m in both)
+            both = [at_other_places(m, part.mask, u) for m in both]
         return both[0], both[-1]
 
     for t in task.carry.keep(policy=policy, heads=heads, opt=opt).steps(loop.max_steps):
         rows = order(len(pairs), loop.batch_size, t, task.rng)
         x, seen = pairs[rows], Seen(beta)
-        places = (rows[:, None, None], *(torch.arange(n) for n in x.mask.shape[1:]))
-        u = task.rng("places").uniform(places[0], places[1][:, None], places[2])
 
-        def loss(part: Pairs, i: Tensor, u: Tensor = u, seen: Seen = seen) -> Tensor:
-            found = compared(task.reference, part)
+        def loss(
+            part: Pairs, i: Tensor, rows: Tensor = rows, seen: Seen = seen, t: int = t
+        ) -> Tensor:
+            found = compared(task.reference, part, show)
             logp = nonfinite.logps("policy", part, found.logp)
             reference = nonfinite.logps("reference", part, found.reference_logp)
-            on_reward, on_kl = weights(found.states, part, u[i.cpu()].to(logp))
+            on_reward, on_kl = weights(found.states, part, rows[i.cpu()], t)
             seen.look(part, logp, reference, on_reward, on_kl, found.kl)
             rewards = reward_part(logp, reference, on_reward, part.mask).unbind(1)
             kls = kl_part(found.kl, on_kl, part.mask).unbind(1)
@@ -158,25 +185,6 @@ def recipe(
 
         stats = update(opt, loss, x, loop, task.rng("minibatch", t), reduce=per_pair)
         yield Step(policy, stats={**stats, **seen.means()})
-
-
-class Heads(nn.Module):
-    """k weights of a token, each ReLU(w·h + b), drawn as torch draws a linear layer.
-
-    Args:
-        k: Weights of a token.
-        states: The reference's states, whose width, dtype and device the heads take.
-        rng: Address of the first weights.
-    """
-
-    def __init__(self, k: int, states: Float[Tensor, "B N T W"], rng: Rng):
-        super().__init__()
-        place = torch.arange(k)[:, None], torch.arange(states.shape[-1] + 1)
-        first = (2 * rng.uniform(*place) - 1).to(states) / math.sqrt(states.shape[-1])
-        self.weight, self.bias = nn.Parameter(first[:, :-1].clone()), nn.Parameter(first[:, -1])
-
-    def forward(self, states: Float[Tensor, "B N T W"]) -> Float[Tensor, "B N T k"]:
-        return torch.relu(nn.functional.linear(states, self.weight, self.bias))
 
 
 class Seen(Margins):

@@ -236,6 +236,11 @@ class Adapted(nn.Module):
         with self._on() as plain:
             return plain.hidden_states(*given)
 
+    def activations(self, *given: Any) -> tuple[Tensor, Tensor, list[int]]:
+        """See Pretrained."""
+        with self._on() as plain:
+            return plain.activations(*given)
+
     def prefill(
         self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
     ) -> tuple[Tensor, Cache]:

@@ -21,6 +21,8 @@ Plan = Callable[
     [int, Tensor, Tensor], Tensor
 ]  # (layer, queries and keys [n,H+K,d], values [n,K,d]) → [n,H·d]
 
+Note = Callable[[int, str, Tensor], object]  # (layer, which activation, `[n,…]`)
+
 
 @dataclass(frozen=True)
 class Config:
@@ -189,6 +191,7 @@ def backbone(
     c: Config,
     turn: Complex[Tensor, "n 1 d2"],
     plan: Plan,
+    note: Note = lambda i, name, x: None,
 ) -> Float[Tensor, "n W"]:
     """Send embedded tokens through every layer and the last norm.
 
@@ -199,16 +202,31 @@ def backbone(
         c: The sizes.
         turn: Rotary factors of the tokens' positions, from `rope`, `[n,1,d/2]`.
         plan: How queries meet keys, called once a layer.
+        note: Called with what each layer computes, see `activations`.
 
     Returns:
         Hidden states, `[n,W]`.
     """
     H, K, d = c.heads, c.kv_heads, c.head
     for i, layer in enumerate(stack):
+        note(i, "input", x)
         y = rms_norm(x, eps=c.eps)
-        qk = rotate(product(y, layer.qk).unflatten(-1, (H + K, d)), turn)
-        x = plus(plan(i, qk, product(y, layer.v).unflatten(-1, (K, d))), layer.o, x)
-        x = plus(gated(rms_norm(x, eps=c.eps), layer.gate, layer.up), layer.down, x)
+        note(i, "normed", y)
+        qk = product(y, layer.qk).unflatten(-1, (H + K, d))
+        note(i, "qk", qk)
+        qk, v = rotate(qk, turn), product(y, layer.v).unflatten(-1, (K, d))
+        note(i, "rotated_qk", qk)
+        note(i, "v", v)
+        y = plan(i, qk, v)
+        note(i, "heads", y)
+        x = plus(y, layer.o, x)
+        note(i, "middle", x)
+        y = rms_norm(x, eps=c.eps)
+        note(i, "normed_middle", y)
+        y = gated(y, layer.gate, layer.up)
+        note(i, "inner", y)
+        x = plus(y, layer.down, x)
+    note(len(stack), "input", x)
     return rms_norm(x, eps=c.eps) * final
 
 

@@ -97,6 +97,13 @@ def read(
     return out
 
 
+def tokens_read(samples: Samples) -> Bool[Tensor, "B N T"]:
+    """Say which tokens decisions are made from: what follows the last own one has no say."""
+    later = samples.mask.flip(-1).cummax(-1).values.flip(-1).roll(-1, -1)
+    later[..., -1] = False
+    return (samples.mask | samples.given) & later
+
+
 def checked(prompts: Prompts) -> Prompts:
     """Return the prompts, if each holds a token and is padded on its left.
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from assay.errors import InputError
+from assay.models.backbones.activation_hooks import activations
 from assay.models.backbones.compiled_layers import compiled_layers
 from assay.models.backbones.completion_passes import by_group, row_by_row
 from assay.models.backbones.in_step import Division, announce, uneven_passes
@@ -203,6 +204,8 @@ class Body(nn.Module):
         how = row_by_row if self.plain_because else by_group
         with uneven_passes(self):
             return how(self, prompt, prompt_keep, completion, keep)
+
+    activations = activations  # see Backbone.hidden_states
 
     @functools.cached_property
     def plain_because(self) -> str:

@@ -50,14 +50,17 @@ def row_by_row(
     if torch.is_grad_enabled():
         packed = backbone.rows(tokens, here)[here]
     else:
-        packed = backbone.like.new_zeros(int(length.sum()), backbone.width)
+        packed = backbone.like.new_zeros(0, backbone.width)
         first = length.cumsum(0) - length
         for some in progress.over(of_like_length(length.tolist()), "forward passes", "passes"):
             i = torch.tensor(some, device=rows.device)
             wide = int(length[i].max())
             kept = here[i, :wide]
             to = (first[i][:, None] + torch.arange(wide, device=rows.device))[kept]
-            packed[to] = backbone.rows(tokens[i, :wide], kept)[kept]
+            found = backbone.rows(tokens[i, :wide], kept)[kept]
+            if not len(packed):  # the first pass says how wide its states are, see `activations`
+                packed = found.new_zeros(int(length.sum()), found.shape[-1])
+            packed[to] = found
     before = (length.cumsum(0) - length).view(B, N, 1) + prompt_keep.sum(-1).view(B, 1, 1) - 1
     done = torch.cat([keep.new_zeros(B, N, 1), keep], -1).cumsum(-1)
     return packed, before + done

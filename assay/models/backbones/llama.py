@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from assay.core.rng import Rng
 from assay.models.backbones import llama_files
+from assay.models.backbones.activations import own_activations
 from assay.models.backbones.attention import (
     Config,
     Dense,
@@ -165,6 +166,8 @@ class Llama(_Named):
         return run(
             weights, plan.packed(prompt, completion), plan.places, plan, self.config
         ), plan.before
+
+    activations = own_activations  # see Backbone.hidden_states
 
     @torch.no_grad()
     def prefill(

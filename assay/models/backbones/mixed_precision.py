@@ -107,6 +107,10 @@ class MasterWeights(nn.Module):
         """See Pretrained."""
         return self._current().hidden_states(*given)
 
+    def activations(self, *given: Any) -> tuple[Tensor, Tensor, list[int]]:
+        """See Pretrained."""
+        return self._current().activations(*given)
+
     def prefill(
         self, prompt: Tensor, keep: Tensor, owner: Tensor, room: int
     ) -> tuple[Tensor, Cache]:

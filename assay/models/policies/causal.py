@@ -17,7 +17,7 @@ from assay.engine import passes, progress
 from assay.engine.parallel import by_rows, sampling
 from assay.errors import InputError
 from assay.formulas.token_logps import LogitTransform
-from assay.models.backbones.backbone import checked, like, read
+from assay.models.backbones.backbone import checked, like, read, tokens_read
 from assay.models.backbones.copies import trainable_copy
 from assay.models.backbones.in_step import let_go, uneven_passes
 from assay.models.backbones.matmul import roomy
@@ -143,9 +143,7 @@ class Causal(nn.Module):
             samples: The completions.
             size: Above n, rows of padding are appended up to it.
         """
-        later = samples.mask.flip(-1).cummax(-1).values.flip(-1).roll(-1, -1)
-        later[..., -1] = False  # what follows the last own decision has no say
-        hidden, before = read(self.backbone, samples, (samples.mask | samples.given) & later)
+        hidden, before = read(self.backbone, samples, tokens_read(samples))
         at, place = before[..., :-1][samples.mask], samples.mask.nonzero()[:, 2]
         more = (0, max(0, size - len(at)))
         return hidden.index_select(0, F.pad(at, more)), F.pad(place, more)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from assay.core import Compared, Policy, Prompts, Samples
+from assay.core.policy import Shown
 from assay.core.rng import Rng
 from assay.engine.parallel import sampling
 from assay.errors import InputError
@@ -155,10 +156,11 @@ class TablePolicy(nn.Module):
         """Compute the KL of one decision, differentiable."""
         return kl_full(self.log_probs(prompts), reference.log_probs(prompts))
 
-    def compared(self, reference: Policy, samples: Samples) -> Compared:
+    def compared(self, reference: Policy, samples: Samples, show: Shown = "last") -> Compared:
         """Compare decisions with the reference's, see ComparesTokens.
 
-        The states are the counts of the tokens before each decision, and its place.
+        A table has one layer, whose states are the counts of the tokens before each decision, and
+        its place. Of activations it shows one kind: their mean.
 
         Raises:
             InputError: The reference is no table.
@@ -176,7 +178,8 @@ class TablePolicy(nn.Module):
             states = torch.cat([each.cumsum(2) - each, place.expand(*each.shape[:3], T)], -1)
         kl = forward_kl(self.log_probs(samples.prompts), theirs)[:, None, None]
         kl = torch.where(samples.mask, kl, kl.new_zeros(()))
-        return Compared(self.logp(samples), ref_logp, kl, states)
+        shown = states.mean(-1, keepdim=True) if show == "activations" else states
+        return Compared(self.logp(samples), ref_logp, kl, (shown,))
 
     # ---- exact optima
 
