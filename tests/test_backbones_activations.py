@@ -1,4 +1,4 @@
-"""What a pass shows beside its last states is what transformers shows, and what hooks see by hand."""
+"""What a pass shows beside its last states: what transformers shows, and what modules give."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def test_hooks_are_removed_when_a_pass_fails() -> None:
 def by_hand(llama: Any, tokens: Tensor) -> dict[str, dict[str, Tensor]]:
     """The means of a transformers Llama, computed from its own modules one after another."""
     of, found = llama.model, {kind: dict[str, Tensor]() for kind in KINDS}
-    x = of.embed_tokens(tokens)
+    x, heads = of.embed_tokens(tokens), list[Tensor]()
     found["residual"]["embedding"] = x
     angles = of.rotary_emb(x, torch.arange(tokens.shape[1])[None])
     for i, layer in enumerate(of.layers):
-        attention, heads = layer.self_attn, list[Tensor]()
+        attention = layer.self_attn
         hook = attention.o_proj.register_forward_pre_hook(lambda m, given: heads.append(given[0]))
         y = layer.input_layernorm(x)
         added = attention(y, position_embeddings=angles, attention_mask=None, is_causal=True)[0]
@@ -106,7 +106,7 @@ def by_hand(llama: Any, tokens: Tensor) -> dict[str, dict[str, Tensor]]:
         x = middle + more
         found["feed-forward"][f"{i}.inner"] = inner
         q, k, v = (getattr(attention, f"{p}_proj")(y) for p in "qkv")
-        found["attention"] |= {f"{i}.q": q, f"{i}.k": k, f"{i}.v": v, f"{i}.heads": heads[0]}
+        found["attention"] |= {f"{i}.q": q, f"{i}.k": k, f"{i}.v": v, f"{i}.heads": heads[-1]}
         found["residual"] |= {
             f"{i}.normed": y,
             f"{i}.normed_middle": z,
