@@ -29,7 +29,8 @@ def of_tensor(name: str, tensor: Tensor) -> str:
     """
     said = hashlib.sha256(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
     if tensor.numel():
-        flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+        # one element counts as contiguous whatever its stride, which no view of bytes may have
+        flat = tensor.detach().contiguous().as_strided((tensor.numel(),), (1,)).view(torch.uint8)
         for block in flat.split(_BLOCK):
             said.update(block.cpu().numpy())
     return said.hexdigest()

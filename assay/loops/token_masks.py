@@ -44,7 +44,7 @@ class TokenMask(nn.Module):
         L, W = len(states) if mixed else 1, like.shape[-1]
         place = torch.arange(L)[:, None], torch.arange(W + 1)
         first = (2 * rng.uniform(*place) - 1).to(like) / math.sqrt(W)
-        self.weight, self.bias = nn.Parameter(first[:, :-1].clone()), nn.Parameter(first[:, -1])
+        self.weight, self.bias = (nn.Parameter(x.clone()) for x in (first[:, :-1], first[:, -1]))
         if mixed:
             mixer = rng("mixer").uniform(torch.arange(L)).to(like) / math.sqrt(L)
             self.mixer = nn.Parameter(mixer)
