@@ -33,7 +33,8 @@ def test_of_one_layer_and_mixer_one_the_mask_is_the_last_layer_s_on_a_normed_sta
 def test_all_layers_share_one_norm_and_each_has_its_head() -> None:
     mask, states = masks_of(3, True)
     with torch.no_grad():
-        mask.scale.copy_(torch.rand(5)), mask.shift.copy_(torch.rand(5))
+        mask.scale.copy_(torch.rand(5))
+        mask.shift.copy_(torch.rand(5))
     each = [
         torch.relu(torch.nn.functional.layer_norm(h, (5,), mask.scale, mask.shift) @ w + b)
         for h, w, b in zip(states, mask.weight, mask.bias, strict=True)
@@ -71,3 +72,15 @@ def drops(mask: TokenMask, states: list[Tensor], u: Tensor) -> Tensor:
         [torch.nn.functional.layer_norm(h, (5,)) for h in states], whole.weight, whole.bias
     )
     return ((each * (u[..., :2] >= 0.25)).sum(-1) == 0) | (u[..., 2] < 0.25)
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_no_head_begins_with_weights_of_zero_everywhere(mixed: bool) -> None:
+    """On few tokens that are much alike half of all draws would; padding does not count."""
+    like = torch.tensor([2.0, -1.0, 0.5, 0.0])
+    states = [torch.stack([like, like + 0.01, torch.zeros(4)])[None, None] for _ in range(2)]
+    for seed in range(30):
+        mask = TokenMask(states, Rng(seed), mixed=mixed, dropout=0.0)
+        assert (mask(states, no_numbers)[0, 0, :2] > 0).any()
+    first = [TokenMask(states, Rng(s), mixed=mixed, dropout=0.0).weight for s in range(30)]
+    assert torch.stack(first).mean().abs() < 0.1, "both signs are drawn"

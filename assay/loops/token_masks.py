@@ -18,9 +18,9 @@ Drawn = Callable[[int], Tensor]  # uniform numbers of the tokens, `[…,k]` for 
 class TokenMask(nn.Module):
     """One weight of a token, 0 or above: from the last layer's state, or from all layers'.
 
-    First values are drawn as torch draws those of a linear layer, U(−1/√inputs, 1/√inputs). The
-    mixer's are taken without their sign: with all below 0, chance 2^−L, the weights would be 0
-    everywhere, and nothing would ever change them.
+    First values are drawn as torch draws those of a linear layer, U(−1/√inputs, 1/√inputs), and
+    some change sign, since a weight that is 0 on every token stays so: the mixer's that are below
+    0, and a head that is 0 on every token of `states`.
 
     Args:
         states: The reference's states, whose number L, width, dtype and device the mask takes.
@@ -44,7 +44,11 @@ class TokenMask(nn.Module):
         L, W = len(states) if mixed else 1, like.shape[-1]
         place = torch.arange(L)[:, None], torch.arange(W + 1)
         first = (2 * rng.uniform(*place) - 1).to(like) / math.sqrt(W)
-        self.weight, self.bias = (nn.Parameter(x.clone()) for x in (first[:, :-1], first[:, -1]))
+        # copies in storage of their own: a column of one row is saved as the view that it is
+        weight, bias = (
+            x.clone(memory_format=torch.contiguous_format) for x in first.split([W, 1], 1)
+        )
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias.flatten())
         if mixed:
             mixer = rng("mixer").uniform(torch.arange(L)).to(like) / math.sqrt(L)
             self.mixer = nn.Parameter(mixer)
@@ -69,11 +73,16 @@ class TokenMask(nn.Module):
         if self.dropout:
             u = drawn(L + 1).to(last)
             kept = (u >= self.dropout).to(last) / (1 - self.dropout)
+        each = layer_mask(self._read(states), self.weight, self.bias)
         if not self.mixed:
-            return layer_mask([last], self.weight, self.bias)[..., 0] * kept[..., L]
-        normed = [nn.functional.layer_norm(h, h.shape[-1:], self.scale, self.shift) for h in states]
-        each = layer_mask(normed, self.weight, self.bias) * kept[..., :L]
-        return mixed_mask(each, self.mixer) * kept[..., L]
+            return each[..., 0] * kept[..., L]
+        return mixed_mask(each * kept[..., :L], self.mixer) * kept[..., L]
+
+    def _read(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """What the heads read of the states, one a head."""
+        if not self.mixed:
+            return [states[-1]]
+        return [nn.functional.layer_norm(h, h.shape[-1:], self.scale, self.shift) for h in states]
 
 
 def numbers(rng: Rng, rows: Int[Tensor, "b"], mask: Bool[Tensor, "b N T"], k: int) -> Tensor:
