@@ -55,6 +55,13 @@ class TokenMask(nn.Module):
             self.scale, self.shift = (
                 nn.Parameter(f(W).to(like)) for f in (torch.ones, torch.zeros)
             )
+        with torch.no_grad():
+            read = self._read(states)
+            alive = (layer_mask(read, self.weight, self.bias) > 0).unbind(-1)
+            for head, (h, on) in enumerate(zip(read, alive, strict=True)):
+                if not bool((on & (h != 0).any(-1)).any()):  # states of padding are 0
+                    self.weight[head].neg_()
+                    self.bias[head].neg_()
 
     def decayed(self) -> list[nn.Parameter]:
         """The matrices, which weight decay shrinks: neither biases nor the norm's."""
