@@ -127,17 +127,18 @@ def recipe(
     compared = require(policy, ComparesTokens, "sparse_po").compared
     show: Shown = "layers" if learned and layers == "all" else "last"
     show = "activations" if masks == "activations" else show
-    heads = nn.ModuleList()
+    own_heads: list[TokenMask] = []
     if learned:
         with torch.no_grad():
             states = compared(task.reference, pairs[:1], show).states
         each = (task.rng("heads", k) for k in range(LEARNED[masks]))
-        heads.extend(TokenMask(states, r, mixed=layers == "all", dropout=dropout) for r in each)
+        own_heads = [TokenMask(states, r, mixed=layers == "all", dropout=dropout) for r in each]
+    heads = nn.ModuleList(own_heads)
     opt = Optimiser(
         [p for p in (*policy.parameters(), *heads.parameters()) if p.requires_grad],
         lr=loop.learning_rate,
         warmup=loop.warmup_steps,
-        decayed=[p for head in heads for p in head.decayed()],
+        decayed=[p for head in own_heads for p in head.decayed()],
         weight_decay=decay,
     )
 
@@ -153,7 +154,7 @@ def recipe(
         if learned:
             both = [
                 head(states, functools.partial(drawn, "dropout", (t, k)))
-                for k, head in enumerate(heads)
+                for k, head in enumerate(own_heads)
             ]
         elif masks == "activations":
             both = [activation_mask(states, part.mask)]
