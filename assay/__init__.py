@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from assay.api.comparison import compare as compare
     from assay.api.grid import sweep as sweep
     from assay.api.opened import open_run as open_run
+    from assay.api.preferences import fit_preference as fit_preference
     from assay.api.rewards import RewardEnsemble as RewardEnsemble
     from assay.api.rewards import fit_reward as fit_reward
     from assay.api.rewards import load_reward as load_reward
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 # where each name is defined
 _WHERE = {
     "fit_reward": "api.rewards",
+    "fit_preference": "api.preferences",
     "load_reward": "api.rewards",
     "RewardEnsemble": "api.rewards",
     "RewardServer": "serve.server",

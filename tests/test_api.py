@@ -15,6 +15,7 @@ from assay.registry.docstrings import parse
 
 NAMES = {
     "fit_reward",
+    "fit_preference",
     "load_reward",
     "RewardEnsemble",
     "RewardServer",

@@ -13,6 +13,8 @@ import torch
 from scipy import sparse
 from test_worlds_hub import files, small
 
+import assay
+from assay.api.live import preference_named
 from assay.cli import main
 from assay.core import Loop, Rng
 from assay.core.preference import CheckedPreference
@@ -208,3 +210,21 @@ def test_the_command_says_what_it_found(
         and "the planes help" in said
         and "assay run nash_md" in said
     )
+
+
+def test_the_python_face_fits_compares_and_is_kept(tmp_path: Path) -> None:
+    taste = assay.fit_preference(cycle(20), members=2, ridge=0.1, folds=0)
+    ask = ["Round 3?"] * 3
+    texts = [[HANDS[k] for k in kind] for kind in (BEATS.keys(), BEATS.values())]
+    assert all(p > 0.5 for p in taste(ask, *texts)), "each beats the one that it beats"
+    assert taste(ask, *texts) == pytest.approx([1 - p for p in taste(ask, *texts[::-1])])
+    assert preference_named(taste) == "python:PreferenceModel"
+    assert taste.save(tmp_path / "P") == taste.folder and preference_named(taste) == str(
+        taste.folder
+    )
+    again = FittedPreference.load(tmp_path / "P")
+    assert again.compare(ask, *texts).tolist() == pytest.approx(taste(ask, *texts))
+    with pytest.raises(InputError, match="member is no argument; the settings are .*members"):
+        assay.fit_preference(cycle(2), member=2)
+    with pytest.raises(InputError, match="exists and is not an empty folder"):
+        assay.fit_preference(cycle(2), out=tmp_path / "P")

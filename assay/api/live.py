@@ -117,20 +117,23 @@ def preference_named(preference: Any) -> str | None:
     """A preference model as the argument `preference`: a function, or what the flag takes.
 
     Args:
-        preference: `function(prompts, first, second, **columns)`, FILE.py:name, a folder of
-            `assay fit --preference-dim`, an address, or None.
+        preference: `function(prompts, first, second, **columns)`, what `fit_preference` returned,
+            FILE.py:name, a folder of `assay fit --preference-dim`, an address, or None.
 
     Raises:
         InputError: It is something else.
     """
     if preference is None or isinstance(preference, (str, Path)):
         return None if preference is None else str(preference)
+    folder = getattr(preference, "folder", None)  # of a model that `fit_preference` wrote
+    if folder is not None:
+        return str(folder)
     if not callable(preference):
         raise InputError(
             f"preference is a {type(preference).__name__}; it is a function (prompts, first, "
-            "second, **columns) → the chance that the first is better, FILE.py:name, a "
-            "folder of assay fit --preference-dim, or the address of an LLM judge with "
-            "preference_model"
+            "second, **columns) → the chance that the first is better, what fit_preference "
+            "returned, FILE.py:name, a folder of assay fit --preference-dim, or the address of an "
+            "LLM judge with preference_model"
         )
     name = function_name(preference)
     return Live(name, preference, found=not name.startswith(PYTHON))

@@ -86,9 +86,9 @@ def train(
             a list or a dict of these. Of several (an ensemble's members count) the proxy is the
             mean; `aggregate` and `member` choose otherwise.
         preference: What compares two completions, for Nash and self-play methods: a function
-            (prompts, first, second, **columns) → the chance that the first is better, FILE.py:name,
-            a folder of `assay fit --preference-dim`, or the address of an LLM judge with
-            `preference_model`.
+            (prompts, first, second, **columns) → the chance that the first is better, what
+            `fit_preference` returned, FILE.py:name, a folder of `assay fit --preference-dim`, or
+            the address of an LLM judge with `preference_model`.
         gold: What is measured and never optimised, of the same kinds.
         world: A world of assay's, for experiments: grammar, table or sums.
         watch: An `assay.Watch`, which buys labels and stops the run once it has turned; or who
