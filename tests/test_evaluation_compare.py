@@ -289,9 +289,7 @@ def test_from_a_sweep_to_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(tag == "table" for tag, _ in html.tags) == 2
     Path("c/compare1.svg").write_text(Path("c/compare.svg").read_text())
     Path("c/compare2.svg").write_text("<svg>mine</svg>")
-    assert cli.main(["compare", "s", "--out", "c", "--json"]) == 0, (
-        "a comparison is written anew over a comparison"
-    )
+    assert cli.main(["compare", "s", "--out", "c", "--json"]) == 0, "written over its like"
     assert not Path("c/compare1.svg").exists(), "the older one had another world"
     assert Path("c/compare2.svg").exists(), "a figure of somebody's own stays"
     assert json.loads(capsys.readouterr().out)["made_by"] == "assay compare"
