@@ -206,3 +206,43 @@ def whiten(x: Float[Tensor, "*S"], mask: Bool[Tensor, "*S"]) -> Float[Tensor, "*
     d = torch.where(mask, d - d.sum(dims, keepdim=True) / mask.sum().clamp(min=1), d.new_zeros(()))
     s = _deviation(d, mask, dims, 0)
     return torch.where(s > 0, d / torch.where(s > 0, s, torch.ones_like(s)), d.new_zeros(()))
+
+
+@torch.no_grad()
+def decoupled(
+    rewards: Float[Tensor, "M B N"],
+    present: Bool[Tensor, "B N"],
+    *,
+    weights: tuple[float, ...] = (),
+    eps: float = 1e-4,
+    ddof: int = 1,
+) -> Float[Tensor, "B N"]:
+    """Sum of several rewards, each standardised in the prompt's group by itself: Σ_k w_k·A^(k).
+
+    Standardising the sum instead lets completions of different rewards have one advantage, and the
+    reward of the larger deviation decides. Here no reward's unit matters, the weights alone.
+    GDPO whitens the result over the batch.
+
+    Args:
+        rewards: Of M objectives `[M, B, N]`.
+        present: Which completions count `[B, N]`.
+        weights: w, one an objective; none for 1 each.
+        eps: Added to each standard deviation.
+        ddof: Deviations divide by K − ddof.
+
+    Returns:
+        `[B, N]`, 0 for absent completions.
+
+    Raises:
+        ValueError: There are not as many weights as objectives.
+
+    Source: Liu et al., "GDPO", arXiv:2601.05242, 2026, eqs. 4 and 5.
+    """
+    w = weights or (1.0,) * len(rewards)
+    if len(w) != len(rewards):
+        raise ValueError(f"there are {len(w)} weights and {len(rewards)} rewards; give one each")
+    each = [
+        c * group_standardised(r, present, eps=eps, ddof=ddof)
+        for c, r in zip(w, rewards, strict=True)
+    ]
+    return torch.stack(each).sum(0)

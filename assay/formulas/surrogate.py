@@ -15,6 +15,28 @@ from torch import Tensor
 FAR = 40.0
 
 
+def log_ratio(logp: Float[Tensor, "*S"], old_logp: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+    """Logarithm of the importance ratio: log π − log π_old, held within ±40.
+
+    Args:
+        logp: log π `[*S]`.
+        old_logp: log π_old `[*S]`, 0 where masked.
+
+    Returns:
+        `[*S]` in nats, differentiable in logp; held, with gradient 0, outside ±40.
+
+    Raises:
+        ValueError: old_logp is NaN somewhere: the policy that the completions came from is unknown.
+    """
+    if bool(torch.isnan(old_logp).any()):
+        raise ValueError(
+            f"old_logp is NaN in {int(torch.isnan(old_logp).sum())} of {old_logp.numel()} places: "
+            "the policy that these completions came from is unknown, so there is no ratio; "
+            "score them with the policy first"
+        )
+    return (logp - old_logp.detach()).clamp(-FAR, FAR)
+
+
 def ratio(logp: Float[Tensor, "*S"], old_logp: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
     """Importance ratio: ρ = π/π_old = exp(logp − old_logp).
 
@@ -28,13 +50,7 @@ def ratio(logp: Float[Tensor, "*S"], old_logp: Float[Tensor, "*S"]) -> Float[Ten
     Raises:
         ValueError: old_logp is NaN somewhere: the policy that the completions came from is unknown.
     """
-    if bool(torch.isnan(old_logp).any()):
-        raise ValueError(
-            f"old_logp is NaN in {int(torch.isnan(old_logp).sum())} of {old_logp.numel()} places: "
-            "the policy that these completions came from is unknown, so there is no ratio; "
-            "score them with the policy first"
-        )
-    return (logp - old_logp.detach()).clamp(-FAR, FAR).exp()
+    return log_ratio(logp, old_logp).exp()
 
 
 def reinforce(
