@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assay.loops.critic import Critic, Gae, at_the_end, reference_kl, with_critic
+from assay.loops.group_relative import group_relative, standardised
 from assay.loops.missing import scores_and_missing
 from assay.loops.offline import imitated, offline
 from assay.loops.online import (
@@ -34,6 +35,7 @@ __all__ = [
     "clipped_surrogate",
     "completion_stats",
     "fill_missing",
+    "group_relative",
     "imitated",
     "leave_one_out_advantage",
     "log_ratios",
@@ -51,6 +53,7 @@ __all__ = [
     "require_group",
     "rollout_stats",
     "scores_and_missing",
+    "standardised",
     "update",
     "with_critic",
     "with_reference_completion",

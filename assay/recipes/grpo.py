@@ -17,17 +17,9 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
-from assay.formulas.advantage import group_centred, group_standardised, leave_one_out
-from assay.formulas.divergence import k3
+from assay.formulas.advantage import group_centred, leave_one_out
 from assay.formulas.reduce import per_completion, per_completion_token
-from assay.loops import (
-    clipped_surrogate,
-    online,
-    proxy_score,
-    record_kl,
-    require_group,
-    with_reference_logp,
-)
+from assay.loops import clipped_surrogate, group_relative, require_group, standardised
 from assay.stats.effects import Reading, drop
 
 paper = Paper(
@@ -71,28 +63,23 @@ def recipe(
     """
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
-        reward = require_group(reward)
         if standardise:
-            return group_standardised(reward, x.present, eps=1e-4, ddof=1)[..., None]
-        return (leave_one_out if unbiased else group_centred)(reward, x.present)[..., None]
+            return standardised(reward, x)
+        centre = leave_one_out if unbiased else group_centred
+        return centre(require_group(reward), x.present)[..., None]
 
-    def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        surrogate = clipped_surrogate(logp, rows, advantage, low=epsilon_low, high=epsilon_high)
-        if not beta:
-            return surrogate
-        reference = with_reference_logp(task.reference, rows).logp
-        record_kl(logp, reference, rows.mask)
-        return surrogate + beta * k3(logp, reference)
+    def surrogate(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
+        return clipped_surrogate(logp, rows, advantage, low=epsilon_low, high=epsilon_high)
 
-    yield from online(
+    yield from group_relative(
         task,
         loop,
-        score=proxy_score(task, member, aggregate),
+        surrogate,
         advantage=advantage,
-        loss=loss,
         reduce=per_completion_token if length_mean else per_completion,
-        against_reference=bool(beta),
-        reads_logp=False,
+        beta=beta,
+        member=member,
+        aggregate=aggregate,
     )
 
 
