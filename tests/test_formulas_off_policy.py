@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from assay.formulas.advantage import group_centred
+from assay.formulas.group_shaping import log_mean_exp_centred, without_surplus
 from assay.formulas.off_policy import (
     asymre,
     opmd,
@@ -124,3 +126,55 @@ def test_the_square_of_the_sequence_is_not_the_sum_of_the_tokens_squares() -> No
     whole = opmd(logp, old, zero, mask, tau=1.0).detach().sum()
     each = opmd(logp, old, zero, mask, tau=1.0, sequence=False).detach().sum()
     assert float(whole) == pytest.approx(0.0) and float(each) == pytest.approx(0.25)
+
+
+def test_the_sequence_s_mask_keeps_or_leaves_a_completion_as_a_whole() -> None:
+    """By hand: log-ratios (.4, −.2) have the mean .1, e^.1 = 1.105."""
+    old = torch.zeros(1, 1, 2, dtype=F)
+    logp = torch.tensor([[[0.4, -0.2]]], dtype=F, requires_grad=True)
+    one, mask = torch.ones(1, 1, 1, dtype=F), torch.ones(1, 1, 2, dtype=torch.bool)
+    for high, token, sequence in ((0.2, [0, 1], [1, 1]), (0.05, [0, 1], [0, 0])):
+        for m, kept in ((None, token), (mask, sequence)):
+            loss = rec(logp, old, one, high=high, mask=m)
+            (g,) = torch.autograd.grad(loss.sum(), logp)
+            assert (g != 0).int().tolist() == [[kept]]
+
+
+class TestGroupShaping:
+    HERE = torch.tensor([[True, True, True, True, True, False]])
+    R1 = torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0, 9.0]], dtype=F)
+
+    def test_what_is_left_of_a_group_is_balanced_and_its_mean_taken_anew(self) -> None:
+        u = torch.tensor([[0.0, 0.4, 0.1, 0.2, 0.3, 0.0]], dtype=F)
+        kept = without_surplus(self.R1, self.HERE, u)
+        assert kept.int().tolist() == [[1, 1, 0, 0, 0, 0]], "three of four bad ones, least u first"
+        assert group_centred(self.R1, kept).tolist() == [[0.5, -0.5, 0, 0, 0, 0]]
+
+    def test_equal_rewards_and_good_groups_lose_none(self) -> None:
+        u = torch.zeros(1, 6, dtype=F)
+        tenth = torch.full((1, 6), 0.1, dtype=F)
+        assert torch.equal(without_surplus(tenth, self.HERE, u), self.HERE)
+        assert torch.equal(without_surplus(-self.R1, self.HERE, u), self.HERE)
+
+    def test_each_bad_one_is_dropped_as_often(self) -> None:
+        u = torch.rand(4000, 6, dtype=F, generator=torch.Generator().manual_seed(3))
+        here, r = self.HERE.expand(4000, 6), self.R1.expand(4000, 6)
+        share = without_surplus(r, here, u).double().mean(0)
+        assert share.tolist() == pytest.approx([1, 0.25, 0.25, 0.25, 0.25, 0], abs=0.03)
+
+    def test_log_mean_exp_lies_between_the_mean_and_the_largest(self) -> None:
+        centred = group_centred(self.R1, self.HERE)
+        far = log_mean_exp_centred(self.R1, self.HERE, tau=1e6)
+        torch.testing.assert_close(far, centred, atol=1e-6, rtol=0)
+        near = log_mean_exp_centred(self.R1, self.HERE, tau=1e-3)
+        assert float(near.max()) == pytest.approx(0.0, abs=0.01) and near[0, 5] == 0
+        with pytest.raises(ValueError, match="tau is 0"):
+            log_mean_exp_centred(self.R1, self.HERE, tau=0)
+
+    def test_at_log_mean_exp_the_gibbs_policy_has_no_advantage_left(self) -> None:
+        """r − τ·log(π/μ) = τ·log Z there, and the baseline over all arms by μ is τ·log Z."""
+        tau, counts = 0.3, (MU * 10).round().long()
+        r = R.repeat_interleave(counts)[None]
+        gibbs = (MU.log() + R / tau).log_softmax(-1) - MU.log()
+        a = log_mean_exp_centred(r, torch.ones_like(r, dtype=torch.bool), tau=tau)
+        torch.testing.assert_close(a, tau * gibbs.repeat_interleave(counts)[None])

@@ -236,7 +236,7 @@ def decoupled(
     Raises:
         ValueError: There are not as many weights as objectives.
 
-    Source: Liu et al., "GDPO", arXiv:2601.05242, 2026, eqs. 4 and 5.
+    Source: Liu et al., "GDPO", arXiv:2601.05242, 2026.
     """
     w = weights or (1.0,) * len(rewards)
     if len(w) != len(rewards):

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from assay.formulas.sequence_ratio import mean_log_ratio
 from assay.formulas.surrogate import log_ratio, ratio
 
 SHAPES = ("none", "one_side", "two_side", "ring")
@@ -80,6 +81,7 @@ def rec(
     high: float = 0.2,
     outer_low: float = 0.6,
     outer_high: float = 2.0,
+    mask: Bool[Tensor, "B N T"] | None = None,
 ) -> Float[Tensor, "B N T"]:
     """REC: masked REINFORCE, −M(ρ, A)·A·log π, with or without the importance weight sg(ρ).
 
@@ -95,6 +97,7 @@ def rec(
         high: ε_high.
         outer_low: ε'_low.
         outer_high: ε'_high.
+        mask: With it, the policy's own decisions: ρ is then the completion's, as in GSPO.
 
     Returns:
         `[B, N, T]`.
@@ -104,7 +107,13 @@ def rec(
 
     Source: Yao et al., arXiv:2509.24203, 2025.
     """
-    rho, a = ratio(logp, old_logp).detach(), advantage.detach().expand_as(logp)
+    with torch.no_grad():
+        rho = (
+            ratio(logp, old_logp)
+            if mask is None
+            else mean_log_ratio(logp, old_logp, mask).exp().expand_as(logp)
+        )
+        a = advantage.expand_as(logp)
     keep = rec_mask(
         rho, a, shape=shape, low=low, high=high, outer_low=outer_low, outer_high=outer_high
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor
 
@@ -34,6 +35,8 @@ def group_relative(
     member: int = 0,
     aggregate: str = "",
     prepare: Callable[[Rollouts], Rollouts] | None = None,
+    after: Callable[[Rollouts], None] | None = None,
+    rollout: Callable[[Any, int], Samples] | None = None,
 ) -> Iterator[Step]:
     """Run the online loop with a surrogate of one's own, and yield a Step after each update.
 
@@ -48,6 +51,8 @@ def group_relative(
         member: Index of the reward model that is the proxy.
         aggregate: Combine all reward models instead, see `proxy_score`.
         prepare: `prepare(batch) → batch`, before the advantages are taken.
+        after: `after(batch)`, after the update.
+        rollout: `rollout(policy, number) → samples`, see `online`.
     """
 
     def loss(logp: Tensor, rows: Samples, A: Tensor) -> Tensor:
@@ -63,6 +68,8 @@ def group_relative(
         loop,
         score=proxy_score(task, member, aggregate),
         prepare=prepare,
+        after=after,
+        rollout=rollout,
         advantage=advantage,
         loss=loss,
         reduce=reduce,
