@@ -60,7 +60,10 @@ def test_a_language_model_is_compared_token_by_token(pairs: Pairs) -> None:
     want = kl_full(theirs, mine)
     torch.testing.assert_close(found.kl[pairs.mask], want)
     assert (found.kl[~pairs.mask] == 0).all() and (want > 0).all()
-    assert not torch.allclose(want, kl_full(mine, theirs)), "the KLs of both directions differ"
+    own = kl_full(mine, theirs)
+    assert not torch.allclose(want, own), "the KLs of both directions differ"
+    torch.testing.assert_close(found.own_kl[pairs.mask], own)
+    assert (found.own_kl[~pairs.mask] == 0).all() and found.own_kl.requires_grad
     (shown,) = found.states
     torch.testing.assert_close(shown[pairs.mask], state[1])
     assert not shown.requires_grad and not found.reference_logp.requires_grad
@@ -74,8 +77,8 @@ def test_blocks_change_neither_values_nor_gradients(
     def gradients() -> list[Tensor]:
         policy.zero_grad()
         found = policy.compared(reference, pairs)
-        (found.kl.sum() + 2 * found.logp.sum()).backward()
-        return [found.logp, found.kl, *(p.grad.clone() for p in policy.parameters())]  # type: ignore[union-attr]
+        (found.kl.sum() + 2 * found.logp.sum() + 3 * found.own_kl.sum()).backward()
+        return [found.logp, found.kl, found.own_kl, *(p.grad.clone() for p in policy.parameters())]  # type: ignore[union-attr]
 
     whole = gradients()
     monkeypatch.setattr(causal, "_CHUNK", 3 * len(WORDS))
@@ -114,6 +117,10 @@ def test_a_table_s_states_are_what_was_drawn_before() -> None:
         assert torch.equal(states[..., t, :3], counts.double())
         assert (states[..., t, 3:].argmax(-1) == t).all()
     assert found.kl.abs().max() < 1e-12, "a copy has not moved"
+    moved = TablePolicy(torch.randn(1, 3, dtype=torch.float64), length=3)
+    found = moved.compared(table, x)
+    want = moved.kl_per_decision(table, x.prompts)[:, None, None]
+    torch.testing.assert_close(found.own_kl, want.expand(2, 2, 3))
 
 
 def task_of(reference: Any, pairs: Pairs, **parts: Any) -> Task:

@@ -179,12 +179,15 @@ class Compared(NamedTuple):
         states: What the reference shows before each decision, each `[B,N,T,W]` with a width of its
             own: its last hidden state, the state after each layer, or the means over the width of
             its activations, one tensor a kind.
+        own_kl: KL(π‖π₀) of the whole distribution at each decision, differentiable; 0 where there
+            is none.
     """
 
     logp: Float[Tensor, "B N T"]
     reference_logp: Float[Tensor, "B N T"]
     kl: Float[Tensor, "B N T"]
     states: tuple[Tensor, ...]
+    own_kl: Float[Tensor, "B N T"]
 
 
 @runtime_checkable
@@ -192,7 +195,7 @@ class ComparesTokens(Protocol):
     """Can compare whole distributions token by token, and show what a decision is made from."""
 
     def compared(self, reference: Policy, samples: Samples, show: Shown = "last") -> Compared:
-        """Compute log-probabilities, KL(reference‖π) and the reference's states in one pass.
+        """Compute log-probabilities, both KLs and the reference's states in one pass.
 
         Args:
             reference: A policy of the same kind; nothing of it has a gradient.

@@ -176,10 +176,13 @@ class TablePolicy(nn.Module):
             each = torch.where(held, one_hot(samples.action, V), 0).to(theirs.dtype)
             place = torch.eye(T, dtype=theirs.dtype, device=theirs.device)
             states = torch.cat([each.cumsum(2) - each, place.expand(*each.shape[:3], T)], -1)
-        kl = forward_kl(self.log_probs(samples.prompts), theirs)[:, None, None]
-        kl = torch.where(samples.mask, kl, kl.new_zeros(()))
         shown = states.mean(-1, keepdim=True) if show == "activations" else states
-        return Compared(self.logp(samples), ref_logp, kl, (shown,))
+        mine = self.log_probs(samples.prompts)
+        kl, own_kl = (
+            torch.where(samples.mask, each[:, None, None], each.new_zeros(()))
+            for each in (forward_kl(mine, theirs), kl_full(mine, theirs))
+        )
+        return Compared(self.logp(samples), ref_logp, kl, (shown,), own_kl)
 
     # ---- exact optima
 

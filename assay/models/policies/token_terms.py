@@ -12,12 +12,13 @@ from torch.utils.checkpoint import checkpoint
 from assay.core import Compared, Samples
 from assay.core.policy import Shown
 from assay.errors import InputError
+from assay.formulas.divergence import kl_full
 from assay.formulas.sparse import forward_kl
 from assay.models.backbones.backbone import checked, tokens_read
 
 
 def compared(policy: Any, reference: Any, samples: Samples, show: Shown = "last") -> Compared:
-    """Compute log π, log π₀, KL(π₀‖π) and what the reference shows, one pass each.
+    """Compute log π, log π₀, both KLs and what the reference shows, one pass each.
 
     Log-probabilities of the whole vocabulary are computed in blocks of decisions, and again in the
     backward pass, so that few of them are held at once.
@@ -58,7 +59,7 @@ def compared(policy: Any, reference: Any, samples: Samples, show: Shown = "last"
             q = reference.log_probs(theirs, place)
         p = policy.log_probs(mine, place)
         own, other = (x.gather(1, taken[:, None])[:, 0] for x in (p, q))
-        return torch.stack([own, other, forward_kl(p, q)], 1)
+        return torch.stack([own, other, forward_kl(p, q), kl_full(p, q)], 1)
 
     each, blocks = list[Tensor](), list(policy.pieces(len(taken)))
     for s in blocks:
@@ -68,11 +69,11 @@ def compared(policy: Any, reference: Any, samples: Samples, show: Shown = "last"
             if len(blocks) > 1 and torch.is_grad_enabled()
             else piece(*given)
         )
-    terms = torch.cat(each) if each else mine.new_zeros(0, 3)
+    terms = torch.cat(each) if each else mine.new_zeros(0, 4)
     none = terms.new_zeros(samples.mask.shape)
-    logp, ref_logp, kl = (none.masked_scatter(samples.mask, t) for t in terms.unbind(1))
+    logp, ref_logp, kl, own_kl = (none.masked_scatter(samples.mask, t) for t in terms.unbind(1))
     states = tuple(_laid_out(x, samples) for x in shown)
-    return Compared(logp, ref_logp.detach(), kl, states)
+    return Compared(logp, ref_logp.detach(), kl, states, own_kl)
 
 
 def _states(
