@@ -109,7 +109,7 @@ def recipe(
 
 
 CLEAN = {"world.mode": "idiosyncratic", "world.pairs": 400, "world.noise": 0.0, "max_steps": 20}
-RATES = (0.04, 0.08, 0.16, 0.32, 0.64)
+RATES = (0.16, 0.32, 0.64, 1.28, 2.56)
 
 
 @Claim(

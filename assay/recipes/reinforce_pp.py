@@ -102,7 +102,7 @@ def recipe(
 
 
 CLEAN = {"world.mode": "idiosyncratic", "world.pairs": 8000, "world.noise": 0.0}
-RATES = (0.04, 0.08, 0.16, 0.32, 0.64)
+RATES = (0.16, 0.32, 0.64, 1.28, 2.56)
 
 
 @Claim(
