@@ -16,8 +16,11 @@ Traps. The claim is bound to a regime. At a step of .5 or more some runs put the
 wrong arm early, and come back from there only in a time that no run has; the mean is then theirs,
 and its slope is flat. A baseline changes nothing of the rate.
 
-Here: Bernoulli arms with means .2, .35, .5 and .8. No policy and no language: a law of the
-optimiser, as `best_of_n_theory` is one of sampling.
+Here: Bernoulli arms with means .2, .35, .5 and .8, 8,000 pulls, each step at its best rate. On
+seeds 100 to 119 the constant step ends .95 [.80, 1.10] decades closer than η/√t, and .50 [.35, .66]
+closer than with noise that stays. The slope is within .15 of −1 by .05 [−.03, .14]: undecided, for
+at the chosen rate, .2, a run in some seeds of 64 is caught on a wrong arm, and its mean is flat. No
+policy and no language: a law of the optimiser, as `best_of_n_theory` is one of sampling.
 """
 
 from __future__ import annotations
