@@ -43,7 +43,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "best_of_n": {"most": 8},
     "process_advantage": {"k": 2, "rollouts": 2, "examples": 4, "verifier_steps": 3},
     "token_reward": {"contrast": 1},
-}  # smaller pools and fits; a kill after the contrast was made
+    "risk_po": {"bundle": 3},
+}  # smaller pools, fits and bundles; a kill after the contrast was made
 
 
 def name(module: Any) -> str:

@@ -1,0 +1,45 @@
+"""Bundles and papers of RiskPO: who is in them, what they score, and the sign of advantages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from test_contract import drive, small_world
+
+from assay.core import InputError
+from assay.recipes import risk_po
+
+
+def test_every_prompt_is_in_one_bundle_and_only_the_last_may_be_short() -> None:
+    which = risk_po.bundles(8, 3, torch.tensor([7, 6, 5, 4, 3, 2, 1, 0]))
+    assert which.tolist() == [2, 2, 1, 1, 1, 0, 0, 0]
+
+
+def test_a_paper_is_the_sum_of_its_prompts_rewards_on_one_scale() -> None:
+    reward = torch.tensor([[1.0, 0.0], [1.0, 9.0], [0.0, 1.0]], dtype=torch.float64)
+    present = torch.tensor([[True, True], [True, False], [True, True]])
+    total, some = risk_po.papers(reward, present, torch.tensor([0, 0, 1]), 2)
+    assert total.tolist() == [[2.0, 0.0], [0.0, 2.0]] and some.all()
+    _, none = risk_po.papers(reward, present & False, torch.tensor([0, 0, 1]), 2)
+    assert not none.any()
+
+
+def last(**constants: Any) -> dict[str, Any]:
+    return drive(risk_po, small_world(risk_po), {"bundle": 3, **constants})[-2]["stats"]
+
+
+def test_no_advantage_is_above_0_with_the_natural_baseline_and_none_below_without() -> None:
+    natural, mean = last(), last(baseline="mean")
+    tail_free = last(baseline="none", omega=0.0)
+    assert natural["advantage/frac_negative"] > 0 and tail_free["advantage/frac_negative"] == 0
+    assert 0 < mean["advantage/frac_negative"] < 1
+    assert last(score="group", shift=-9.0)["advantage/frac_negative"] == 1
+    assert natural["risk/low"] <= natural["risk/high"]
+
+
+def test_constants_that_are_none_are_refused() -> None:
+    for constants in ({"bundle": 0}, {"levels": (0.8, 0.2)}, {"omega": -1.0}):
+        with pytest.raises(InputError, match="--bundle"):
+            last(**constants)
