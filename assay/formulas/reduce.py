@@ -23,7 +23,7 @@ def _share(of: Tensor, total: Tensor) -> Tensor:
 def per_completion(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
     """Sum over a completion's decisions, mean over completions: w = 1/#completions.
 
-    It is the only one of the four whose policy-gradient loss has the gradient of E[reward], since
+    It is the only one whose policy-gradient loss has the gradient of E[reward], since
     the log-probability of a sequence is a sum (RLOO).
 
     Args:
@@ -65,6 +65,25 @@ def per_completion_token(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
         2025.
     """
     return _share(mask, mask.any(-1).sum() * mask.sum(-1, keepdim=True))
+
+
+def per_prompt_token(mask: Bool[Tensor, "B N T"]) -> Float[Tensor, "B N T"]:
+    """Mean over decisions, over a prompt's completions, and over prompts.
+
+    w = 1/(#prompts·#its completions·length). With as many completions a prompt it is
+    `per_completion_token`; where the numbers differ, every prompt weighs the same.
+
+    Args:
+        mask: `[B, N, T]`.
+
+    Returns:
+        w `[B, N, T]`.
+
+    Source: Li et al., "Knapsack RL", arXiv:2509.25849, 2025.
+    """
+    present = mask.any(-1)
+    its = present.sum(-1)[:, None, None]
+    return _share(mask, present.any(-1).sum() * its * mask.sum(-1, keepdim=True))
 
 
 def constant_length(mask: Bool[Tensor, "B N T"], *, length: int) -> Float[Tensor, "B N T"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from assay.core import Samples, Task
 from assay.core.reward import Checked
 from assay.errors import InputError
-from assay.formulas.aggregate import mean, quantile, uncertainty_weighted, worst
+from assay.formulas.aggregate import mean, quantile, uncertainty_weighted, weighted_sum, worst
 from assay.loops.missing import note_missing
 
 
@@ -22,7 +22,8 @@ def proxy_score(task: Task, member: int = 0, aggregate: str = "") -> Callable[[S
         task: Its reward models are the members.
         member: Index of the reward model to use. Only this one is computed.
         aggregate: Empty for `member` alone; "mean", "worst", "uncertainty:0.5" (mean −
-            0.5·variance) or "quantile:0.25" to combine all reward models. `member` is then ignored.
+            0.5·variance) or "quantile:0.25" to combine all reward models, or "weighted:0.7,0.3"
+            for a weighted sum of the first ones, a weight each. `member` is then ignored.
 
     Raises:
         InputError: `aggregate` names no known aggregate.
@@ -30,7 +31,8 @@ def proxy_score(task: Task, member: int = 0, aggregate: str = "") -> Callable[[S
     if not aggregate:
         one = fill_missing(task.rewards.only([member]))
         return lambda x: one(x)[0]
-    several, combine = member_scores(task), aggregator(aggregate)
+    combine = aggregator(aggregate)
+    several = member_scores(task, len(weights_of(aggregate)))
     return lambda x: combine(several(x))
 
 
@@ -75,7 +77,8 @@ def aggregator(name: str) -> Callable[[Tensor], Tensor]:
     """Return the aggregate `[M,B,N] → [B,N]` that a flag such as "quantile:0.25" names.
 
     Args:
-        name: "mean", "worst", "uncertainty:λ" (λ ≥ 0) or "quantile:q" (0 ≤ q ≤ 1).
+        name: "mean", "worst", "uncertainty:λ" (λ ≥ 0), "quantile:q" (0 ≤ q ≤ 1) or
+            "weighted:w,w,…", a weight for each of the first reward models.
 
     Raises:
         InputError: The name is unknown or its number is out of range.
@@ -88,6 +91,8 @@ def aggregator(name: str) -> Callable[[Tensor], Tensor]:
     }
     if kind in plain and not constant:
         return plain[kind]
+    if weights := weights_of(name):
+        return lambda r: _weighted(r, weights)
     try:
         low, high, combine = takes[kind]
         c = float(constant)
@@ -96,6 +101,37 @@ def aggregator(name: str) -> Callable[[Tensor], Tensor]:
     if not low <= c <= high or math.isinf(c):
         raise InputError(
             f"--aggregate is '{name}'; use an empty string for one reward model, or mean, worst, "
-            "uncertainty:0.5 (a weight of at least 0) or quantile:0.25 (from 0 to 1)"
+            "uncertainty:0.5 (a weight of at least 0), quantile:0.25 (from 0 to 1) or "
+            "weighted:0.7,0.3 (a number for each of the first reward models)"
         )
     return lambda r: combine(r, c)
+
+
+def _weighted(scores: Tensor, weights: list[float]) -> Tensor:
+    if len(scores) != len(weights):
+        raise InputError(
+            f"--aggregate has {len(weights)} weights and there are {len(scores)} reward models; "
+            "give one weight for each"
+        )
+    return weighted_sum(scores, scores.new_tensor(weights))
+
+
+def weights_of(name: str) -> list[float]:
+    """The weights in an aggregate's name such as "weighted:0.7,0.3"; none where it is another.
+
+    Raises:
+        InputError: A weight is no finite number.
+    """
+    kind, _, listed = name.partition(":")
+    if kind != "weighted":
+        return []
+    try:
+        weights = [float(w) for w in listed.split(",")]
+    except ValueError:
+        weights = [math.nan]
+    if not all(map(math.isfinite, weights)):
+        raise InputError(
+            f"--aggregate is '{name}'; give a number for each of the first reward models, such as "
+            "weighted:0.7,0.3"
+        )
+    return weights
