@@ -32,8 +32,10 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
+from assay.formulas.advantage import group_standardised
 from assay.formulas.down_sampling import largest, schedule, widest
-from assay.loops import Rollouts, clipped_surrogate, group_relative, standardised
+from assay.formulas.reduce import per_completion_token
+from assay.loops import Rollouts, clipped_surrogate, online, proxy_score, require_group
 from assay.loops.entropies import entropies
 from assay.stats.effects import Reading, average
 
@@ -82,7 +84,8 @@ def recipe(
 
     def prepare(batch: Rollouts) -> Rollouts:
         x = batch.samples
-        A = standardised(batch.reward, x)
+        reward = require_group(batch.reward)
+        A = group_standardised(reward, x.present, eps=1e-4, ddof=1)[..., None]
         p = batch.step / max(1, loop.max_steps - 1)
         some, few = schedule(*rollouts, progress=p), schedule(*tokens, progress=p)
         u = task.rng("pick", batch.step).uniform(
@@ -103,11 +106,17 @@ def recipe(
             batch.samples = only(x, mask)
         return batch
 
-    def surrogate(logp: Tensor, rows: Samples, A: Tensor) -> Tensor:
+    def loss(logp: Tensor, rows: Samples, A: Tensor) -> Tensor:
         return clipped_surrogate(logp, rows, A, low=epsilon_low, high=epsilon_high)
 
-    yield from group_relative(
-        task, loop, surrogate, member=member, aggregate=aggregate, prepare=prepare
+    yield from online(
+        task,
+        loop,
+        score=proxy_score(task, member, aggregate),
+        prepare=prepare,
+        loss=loss,
+        reduce=per_completion_token,
+        reads_logp=False,
     )
 
 
@@ -142,7 +151,7 @@ def only(x: Samples, mask: Tensor) -> Samples:
 
 _RUN = {"world.mode": "idiosyncratic", "world.pairs": 8000, "world.noise": 0.0, "max_steps": 30}
 _MINE = {**_RUN, "rollouts": [0.25, 1.0], "tokens": [1.0, 1.0]}
-_RATES = {"learning_rate": (0.02, 0.05, 0.1, 0.2, 0.4)}
+_RATES = {"learning_rate": (0.1, 0.2, 0.4, 0.8, 1.6)}
 
 
 @Claim(

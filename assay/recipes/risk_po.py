@@ -37,9 +37,11 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
+from assay.formulas.advantage import group_standardised
+from assay.formulas.reduce import per_completion_token
 from assay.formulas.risk import mixed_score, quantile_step
-from assay.formulas.sequence_ratio import sequence_clipped
-from assay.loops import Rollouts, group_relative, require_group, standardised
+from assay.formulas.surrogate import clipped
+from assay.loops import Rollouts, online, proxy_score, require_group
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -121,7 +123,8 @@ def recipe(
         if score == "risk":
             A, said = risk(batch)
         else:
-            A, said = standardised(batch.reward, batch.samples)[..., 0], {}
+            reward = require_group(batch.reward)
+            A, said = group_standardised(reward, here, eps=1e-4, ddof=1), {}
         if baseline == "mean" and bool(here.any()):
             A = A - A[here].mean()
         batch.advantage = torch.where(here, A + shift, 0.0)[..., None]
@@ -129,11 +132,19 @@ def recipe(
         batch.stats = {**batch.stats, **said, "advantage/frac_negative": float(negative)}
         return batch
 
-    def surrogate(logp: Tensor, rows: Samples, A: Tensor) -> Tensor:
-        return sequence_clipped(logp, rows.logp, A, rows.mask, low=epsilon_low, high=epsilon_high)
+    def loss(logp: Tensor, rows: Samples, A: Tensor) -> Tensor:
+        count = rows.lengths.clamp(min=1)[..., None]
+        mean, old = (lp.sum(-1, keepdim=True) / count for lp in (logp, rows.logp))
+        return clipped(mean, old, A, low=epsilon_low, high=epsilon_high).expand_as(logp)
 
-    yield from group_relative(
-        task, loop, surrogate, member=member, aggregate=aggregate, prepare=prepare
+    yield from online(
+        task,
+        loop,
+        score=proxy_score(task, member, aggregate),
+        prepare=prepare,
+        loss=loss,
+        reduce=per_completion_token,
+        reads_logp=False,
     )
 
 
