@@ -42,7 +42,7 @@ def test_the_largest_share_of_what_is_there() -> None:
 
 
 def test_a_schedule_is_linear_and_held() -> None:
-    assert [schedule(0.2, 1.0, progress=p) for p in (0, 0.5, 1, 2)] == pytest.approx(
+    assert [schedule(start=0.2, end=1.0, progress=p) for p in (0, 0.5, 1, 2)] == pytest.approx(
         [0.2, 0.6, 1, 1]
     )
 

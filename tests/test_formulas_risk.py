@@ -63,13 +63,13 @@ def test_the_mixed_score_mixes_them_and_is_never_above_0_with_the_natural_baseli
 
 def test_a_quantile_rests_at_its_level_and_moves_towards_it() -> None:
     rewards = torch.arange(10.0)
-    assert quantile_step(1.5, rewards, level=0.2) == pytest.approx(1.5)
-    assert quantile_step(0.5, rewards, level=0.2) > 0.5
-    assert quantile_step(8.0, rewards, level=0.2) < 8.0
-    assert quantile_step(8.0, rewards[:0], level=0.2) == 8.0
+    assert quantile_step(rewards, quantile=1.5, level=0.2) == pytest.approx(1.5)
+    assert quantile_step(rewards, quantile=0.5, level=0.2) > 0.5
+    assert quantile_step(rewards, quantile=8.0, level=0.2) < 8.0
+    assert quantile_step(rewards[:0], quantile=8.0, level=0.2) == 8.0
     generator, q = torch.Generator().manual_seed(0), 0.0
     for _ in range(3000):
-        q = quantile_step(q, torch.randn(8, generator=generator), level=0.2, rate=0.02)
+        q = quantile_step(torch.randn(8, generator=generator), quantile=q, level=0.2, rate=0.02)
     assert q == pytest.approx(-0.8416, abs=0.1)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from test_contract import drive, small_world
+from test_contract import drive, loop_of, small_world
 
 from assay.core import InputError
 from assay.loops import proxy_score
@@ -14,7 +15,8 @@ from assay.recipes import drpo, knapsack, rewriting
 
 
 def stats(module: Any, **constants: Any) -> list[dict[str, Any]]:
-    readings = drive(module, small_world(module), constants)
+    """Statistics of two steps."""
+    readings = drive(module, small_world(module), constants, replace(loop_of(module), max_steps=2))
     return [r["stats"] for r in readings if r["step"] and r["tag"] != "best"]
 
 
@@ -31,7 +33,9 @@ def test_the_knapsack_spends_the_same_completions_unequally() -> None:
 
 
 def test_drpo_learns_from_mixed_prompts_and_its_control_deals_lengths_among_right_answers() -> None:
-    assert all(0 <= s["drpo/frac_mixed"] <= 1 for s in stats(drpo))
+    said = stats(drpo)
+    assert all(s["drpo/frac_mixed"] > 0 and s["loss"] != 0 for s in said)
+    assert stats(drpo, above=2.0)[-1]["drpo/frac_mixed"] == 0, "no answer is right above 2"
     weight = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     good = torch.tensor([[True, False, True, True]])
     out = drpo.dealt(weight, good, torch.tensor([[0.9, 0.1, 0.2, 0.5]]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from test_contract import drive, small_world
+from test_contract import drive, loop_of, small_world
 
 from assay.core import InputError
 from assay.recipes import risk_po
@@ -27,7 +30,25 @@ def test_a_paper_is_the_sum_of_its_prompts_rewards_on_one_scale() -> None:
 
 
 def last(**constants: Any) -> dict[str, Any]:
-    return drive(risk_po, small_world(risk_po), {"bundle": 3, **constants})[-2]["stats"]
+    """Statistics of one step."""
+    loop = replace(loop_of(risk_po), max_steps=1)
+    return drive(risk_po, small_world(risk_po), {"bundle": 3, **constants}, loop)[-2]["stats"]
+
+
+def test_a_completion_is_inside_or_outside_the_clip_as_a_whole() -> None:
+    """Its ratio is the geometric mean of its decisions', so that opposite moves cancel."""
+    old = torch.tensor([[[-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0], [-1.0, -1.0, 0.0]]]).double()
+    moved = torch.tensor([[[0.9, -0.9, 0.0], [0.5, 0.5, 0.5], [0.2, 0.0, 0.0]]]).double()
+    logp = (old + moved).requires_grad_()
+    rows: Any = SimpleNamespace(logp=old, lengths=torch.tensor([[3, 3, 2]]))
+    A = torch.ones(1, 3, 1, dtype=torch.float64)
+    loss = risk_po.by_completion(logp, rows, A, low=0.2, high=0.2)
+    by_hand = torch.tensor([[-1.0, -1.2, -math.exp(0.1)]]).double()
+    torch.testing.assert_close(loss[..., 0], by_hand)
+    loss[..., 0].sum().backward()
+    wanted = torch.tensor([[1 / 3, 0.0, math.exp(0.1) / 2]]).double()
+    torch.testing.assert_close(logp.grad[..., 0], -wanted)  # type: ignore[index]
+    assert (logp.grad[:, :2].std(-1) == 0).all()  # type: ignore[index]
 
 
 def test_no_advantage_is_above_0_with_the_natural_baseline_and_none_below_without() -> None:

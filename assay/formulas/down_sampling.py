@@ -77,7 +77,7 @@ def largest(
     return chosen.view(among.shape) & among
 
 
-def schedule(start: float, end: float, *, progress: float) -> float:
+def schedule(*, start: float, end: float, progress: float) -> float:
     """Relax a share linearly: (1 − p)·start + p·end.
 
     Args:

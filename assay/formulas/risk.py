@@ -97,15 +97,15 @@ def mixed_score(
 
 
 def quantile_step(
-    quantile: float, reward: Float[Tensor, "n"], *, level: float, rate: float = 0.1
+    reward: Float[Tensor, "n"], *, quantile: float, level: float, rate: float = 0.1
 ) -> float:
     """Move an estimate of a quantile by stochastic approximation: q + γ·(s − mean 1[R < q]).
 
     It rests where a share s of the rewards lies below q. γ is in units of the reward.
 
     Args:
-        quantile: q.
         reward: Rewards R `[n]`; none of them change nothing.
+        quantile: q.
         level: s.
         rate: γ.
 

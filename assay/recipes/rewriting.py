@@ -14,7 +14,9 @@ where one of them varies ten times as much within a prompt it decides, whatever 
 
 Here: a right answer and a short one, which conflict because a right answer takes a line of work.
 An exact verifier stands for the paper's classifier, so nothing is said of how a classifier is
-fooled, which is what a weight on similarity holds back there.
+fooled, which is what a weight on similarity holds back there. Between weights .9 and .1, ten seeds
+see .14 [.02, .26] of right answers and .09 [.01, .18] of shortness change hands: a trade, but not
+shown to be as large as δ. Shortness over the shuffled reward is .09 [.01, .17].
 """
 
 from __future__ import annotations

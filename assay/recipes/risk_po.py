@@ -112,7 +112,7 @@ def recipe(
         if divide:
             A = torch.where(some, A / spread(A, some), 0.0)
         carry.low, carry.high = (
-            quantile_step(q, seen, level=s, rate=gamma)
+            quantile_step(seen, quantile=q, level=s, rate=gamma)
             for q, s in ((carry.low, a), (carry.high, b))
         )
         said = {"risk/low": carry.low, "risk/high": carry.high}
@@ -133,9 +133,7 @@ def recipe(
         return batch
 
     def loss(logp: Tensor, rows: Samples, A: Tensor) -> Tensor:
-        count = rows.lengths.clamp(min=1)[..., None]
-        mean, old = (lp.sum(-1, keepdim=True) / count for lp in (logp, rows.logp))
-        return clipped(mean, old, A, low=epsilon_low, high=epsilon_high).expand_as(logp)
+        return by_completion(logp, rows, A, low=epsilon_low, high=epsilon_high)
 
     yield from online(
         task,
@@ -146,6 +144,16 @@ def recipe(
         reduce=per_completion_token,
         reads_logp=False,
     )
+
+
+def by_completion(logp: Tensor, rows: Samples, A: Tensor, *, low: float, high: float) -> Tensor:
+    """The clipped surrogate of a completion's ratio (π/π_old)^{1/|y|}, at each of its decisions.
+
+    A completion is inside or outside the clip as a whole. A is `[B,N,1]`, the result `[B,N,T]`.
+    """
+    count = rows.lengths.clamp(min=1)[..., None]
+    mean, old = (of.sum(-1, keepdim=True) / count for of in (logp, rows.logp))
+    return clipped(mean, old, A, low=low, high=high).expand_as(logp)
 
 
 def bundles(prompts: int, size: int, order: Tensor) -> Tensor:
