@@ -49,8 +49,8 @@ def test_a_value_is_the_chance_of_both_answers_times_the_gain() -> None:
         )
         value = float(group_value(torch.tensor(n), torch.tensor(p, dtype=torch.float64)))
         assert value == pytest.approx(chance * p * (1 - p) ** 2)
-    p = torch.linspace(0, 1, 1001, dtype=torch.float64)
-    peak = p[group_value(torch.full_like(p, 500), p).argmax()]
+    rates = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    peak = rates[group_value(torch.full_like(rates, 500), rates).argmax()]
     assert float(peak) == pytest.approx(1 / 3, abs=2e-3)
 
 

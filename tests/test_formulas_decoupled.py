@@ -48,7 +48,7 @@ def test_a_prompt_of_one_kind_has_neither_loss_nor_gradient() -> None:
         s = SCORE.clone().requires_grad_()
         loss = decoupled(s, right, PRESENT, torch.zeros(1, 6), tau=1.0)
         loss.sum().backward()
-        assert loss.tolist() == [0.0] and torch.equal(s.grad, torch.zeros(1, 6).double())
+        assert loss.tolist() == [0.0] and torch.equal(s.grad, torch.zeros(1, 6).double())  # type: ignore[arg-type]
 
 
 def test_the_penalty_s_gradient_is_a_squared_hinge_s() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_contract import drive, loop_of, small_world
+from small import small_world
+from test_contract import drive, loop_of
 
 from assay.core import InputError
 from assay.loops import proxy_score

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from small import _built
-from test_contract import drive, small_world
+from small import _built, small_world
+from test_contract import drive
 
 from assay.core import InputError, Rng
 from assay.loops.entropies import entropies
