@@ -12,10 +12,10 @@ from assay.recipes.chord import recipe, side_by_side
 from assay.rewards.policy_triples import by_prompt
 
 
-def first_step(n: int = 4, **constants):
+def first_step(n: int = 4, rate: float = 3e-3, **constants):
     """The policy and the statistics after one step on the small world."""
     task = small_world(chord).task.replaced(carry=Carry(), rng=Rng(0))
-    loop = Loop(max_steps=1, batch_size=6, num_generations=n, learning_rate=3e-3)
+    loop = Loop(max_steps=1, batch_size=6, num_generations=n, learning_rate=rate)
     return task, next(iter(recipe(task, loop=loop, **constants)))
 
 
@@ -25,7 +25,7 @@ def imitated(task, policy) -> float:
 
 
 def test_imitation_alone_makes_the_demonstrations_likelier_and_none_leaves_them() -> None:
-    task, step = first_step(peak=1.0, valley=1.0, phi="one")
+    task, step = first_step(rate=1e-4, peak=1.0, valley=1.0, phi="one")
     assert step.stats["mu"] == 1.0
     with torch.no_grad():
         before, after = imitated(task, task.reference), imitated(task, step.policy)

@@ -173,8 +173,11 @@ def side_by_side(own: Samples, expert: Samples) -> Samples:
     )
 
 
-_STEPS = {"max_steps": 40}
-_RATES = {"learning_rate": (1e-4, 3e-4, 1e-3)}
+_WORLD = {"task": "modular", "least": 2, "most": 3, "width": 32, "layers": 1, "pass_rate": 0.3}
+_WORLD |= {"sft_steps": 320, "sft_lr": 0.01, "pairs": 16, "prompts": 96, "held_out": 128}
+_WORLD |= {"taught": 3000, "rewards": "outcome"}
+_STEPS = {"max_steps": 15}
+_RATES = {"learning_rate": (1e-3, 2e-3, 4e-3)}
 
 
 @Claim(
@@ -187,7 +190,7 @@ _RATES = {"learning_rate": (1e-4, 3e-4, 1e-3)}
         "matched": ("chord", {**_STEPS, "phi": "matched"}),
     },
     worlds=("sums",),
-    on={"sums": {"pass_rate": 0.3}},
+    on={"sums": _WORLD},
     # two completions in a hundred; to beat the control is enough
     least={"over rewards alone": 0.02, "over imitation alone": 0.02, "over the mean weight": 0.0},
     seeds="100..109",
