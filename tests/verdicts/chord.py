@@ -17,7 +17,7 @@ def true(seed: int) -> Arms:
 
 def false(seed: int) -> Arms:
     """Both together end above either alone, and p(1 − p) by token is worth less than its mean."""
-    return _arms(seed, mine=0.7, rewards=0.6, imitation=0.5, matched=0.72)
+    return _arms(seed, mine=0.7, rewards=0.6, imitation=0.5, matched=0.76)
 
 
 def _arms(seed: int, **ends: float) -> Arms:
