@@ -14,15 +14,15 @@ MU = {"warmup": 10, "decay": 40, "peak": 0.9, "valley": 0.05}
 
 
 def test_the_weight_rises_linearly_and_falls_by_a_cosine() -> None:
-    mu = [warmup_cosine(t, **MU) for t in range(80)]  # type: ignore[arg-type]
+    mu = [warmup_cosine(step=t, **MU) for t in range(80)]  # type: ignore[arg-type]
     assert mu[0] == 0 and mu[5] == pytest.approx(0.45) and mu[10] == pytest.approx(0.9)
     assert mu[30] == pytest.approx((0.9 + 0.05) / 2)  # half of the cosine
     # a quarter: (1 + cos 45°)/2 of the way, which a straight line would not give
     assert mu[20] == pytest.approx(0.05 + 0.85 * (1 + math.sqrt(0.5)) / 2)
     assert mu[50:] == [0.05] * 30 and all(a >= b for a, b in pairwise(mu[10:]))
-    assert warmup_cosine(0, warmup=0, decay=0, peak=0.5, valley=0.1) == 0.1
+    assert warmup_cosine(step=0, warmup=0, decay=0, peak=0.5, valley=0.1) == 0.1
     with pytest.raises(ValueError, match="0 ≤ valley ≤ peak ≤ 1"):
-        warmup_cosine(0, warmup=0, decay=0, peak=0.1, valley=0.5)
+        warmup_cosine(step=0, warmup=0, decay=0, peak=0.1, valley=0.5)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor
 WEIGHTS = ("one", "p", "p(1-p)")
 
 
-def warmup_cosine(step: int, *, warmup: int, decay: int, peak: float, valley: float) -> float:
+def warmup_cosine(*, step: int, warmup: int, decay: int, peak: float, valley: float) -> float:
     """Weight of a loss at a step: a linear warm-up to the peak, then a cosine to the valley.
 
         μ_t = peak·t/warmup                                            for t < warmup
@@ -34,7 +34,7 @@ def warmup_cosine(step: int, *, warmup: int, decay: int, peak: float, valley: fl
     Source: Zhang et al. (CHORD), arXiv:2508.11408, 2025; as in the authors' code.
 
     Example:
-        >>> warmup_cosine(0, warmup=0, decay=200, peak=0.9, valley=0.05)
+        >>> warmup_cosine(step=0, warmup=0, decay=200, peak=0.9, valley=0.05)
         0.9
     """
     if min(step, warmup, decay) < 0 or not 0 <= valley <= peak <= 1:

@@ -95,7 +95,7 @@ def recipe(
 
     def prepare(batch: Rollouts) -> Rollouts:
         nonlocal mu, matched
-        mu = warmup_cosine(batch.step, warmup=warmup, decay=decay, peak=peak, valley=valley)
+        mu = warmup_cosine(step=batch.step, warmup=warmup, decay=decay, peak=peak, valley=valley)
         own, row = batch.samples, batch.samples.prompts.row
         if int(row.max()) >= len(demos):
             raise InputError(
