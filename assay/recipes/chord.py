@@ -177,7 +177,7 @@ _WORLD = {"task": "modular", "least": 2, "most": 3, "width": 32, "layers": 1, "p
 _WORLD |= {"sft_steps": 320, "sft_lr": 0.01, "pairs": 16, "prompts": 96, "held_out": 128}
 _WORLD |= {"taught": 3000, "rewards": "outcome"}
 _STEPS = {"max_steps": 15}
-_RATES = {"learning_rate": (1e-3, 2e-3, 4e-3)}
+_RATES = {"learning_rate": (1e-3, 2e-3, 4e-3, 8e-3)}
 
 
 @Claim(
