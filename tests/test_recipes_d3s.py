@@ -76,7 +76,7 @@ def test_stats_say_what_is_kept_and_both_denominators_run() -> None:
     said = [
         r["stats"]
         for over in ("kept", "all")
-        for r in drive(d3s, small_world(d3s), {"over": over})
+        for r in drive(d3s, small_world(d3s), {"divide_by": over})
         if r["step"] == 1
     ]
     assert said[0]["kept/rollouts"] == pytest.approx(0.5) and said[0]["kept/tokens"] < 0.2

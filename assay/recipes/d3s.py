@@ -10,11 +10,11 @@ sampling policy at that decision, without a gradient. Clipped ratios, a mean ove
 of a rollout and then over rollouts, no KL term; with all shares 1 it is GRPO. With `pick` random as
 many rollouts and tokens are taken at random: the control.
 
-Traps. `over` says what the loss is divided by: kept, the chosen tokens and rollouts, or all, as if
-the others had no advantage. The first is a larger step of the same direction, so that a gain over
-GRPO at its own learning rate may be the rate's: every arm of the claim is tuned. Across groups,
-extreme standardised advantages are those of prompts with a pass rate near 0 or 1. Early shares far
-below 1 over-fit if kept to the end, which is what the schedule is for.
+Traps. `divide_by` says what the loss is divided by: kept, the chosen tokens and rollouts, or all,
+as if the others had no advantage. The first is a larger step of the same direction, so that a gain
+over GRPO at its own learning rate may be the rate's: every arm of the claim is tuned. Across
+groups, extreme standardised advantages are those of prompts with a pass rate near 0 or 1. Early
+shares far below 1 over-fit if kept to the end, which is what the schedule is for.
 
 The paper's exact shares are not known here; it names fewer than a fifth of the tokens early.
 
@@ -58,7 +58,7 @@ def recipe(
     rollouts: tuple[float, float] = (0.5, 1.0),
     tokens: tuple[float, float] = (0.2, 1.0),
     across: bool = True,
-    over: Literal["kept", "all"] = "kept",
+    divide_by: Literal["kept", "all"] = "kept",
     pick: Literal["widest", "random"] = "widest",
     epsilon_low: float = 0.2,
     epsilon_high: float = 0.2,
@@ -72,7 +72,7 @@ def recipe(
         rollouts: Share of the completions that are learned from, at the start and at the end.
         tokens: Share of their tokens, at the start and at the end.
         across: Choose among all completions of the batch; within each prompt's group otherwise.
-        over: Divide the loss by what is kept, or by all completions and tokens.
+        divide_by: Divide the loss by what is kept, or by all completions and tokens.
         pick: widest, the paper's choice, or random: the negative control.
         epsilon_low: The ratio is clipped below at 1 − epsilon_low.
         epsilon_high: The ratio is clipped above at 1 + epsilon_high.
@@ -105,7 +105,7 @@ def recipe(
         batch.stats["kept/rollouts"] = float(kept.sum() / x.present.sum().clamp(min=1))
         batch.stats["kept/tokens"] = float(mask.sum() / x.mask.sum().clamp(min=1))
         batch.advantage = torch.where(mask, A, 0.0)
-        if over == "kept":
+        if divide_by == "kept":
             batch.samples = only(x, mask)
         return batch
 

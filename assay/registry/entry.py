@@ -13,6 +13,7 @@ PARTS = ("rewards", "pairs", "demos", "preference", "others", "reply")  # of a t
 READS = {  # functions of loops that read parts of the task that they are given
     "proxy_score": ("rewards",),
     "member_scores": ("rewards",),
+    "group_relative": ("rewards",),
     "imitated": ("pairs", "demos"),
     "reference_win_rate": ("preference",),
     "against_reference": ("preference",),
