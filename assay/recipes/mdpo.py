@@ -93,8 +93,8 @@ def recipe(
 
 
 CLEAN = {"world.mode": "idiosyncratic", "world.pairs": 8000, "world.noise": 0.0, "max_steps": 20}
-GRID = {"learning_rate": (0.02, 0.04, 0.08, 0.16), "step_size": (0.3, 3.0)}
-PLAIN = {"learning_rate": (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)}
+GRID = {"learning_rate": (0.08, 0.16, 0.32, 0.64), "step_size": (3.0, 30.0)}
+PLAIN = {"learning_rate": (0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12)}
 
 
 @Claim(

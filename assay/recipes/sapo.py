@@ -76,8 +76,8 @@ STALE = {**CLEAN, "epochs": 4, "mini_batch_size": 4, "max_steps": 20}
     least={"over grpo": 0.1, "over open": 0.0},
     seeds="100..119",
     tuned={
-        "mine": {"learning_rate": (0.02, 0.04, 0.08, 0.16, 0.32)},
-        "grpo": {"learning_rate": (0.02, 0.04, 0.08, 0.16, 0.32)},
+        "mine": {"learning_rate": (0.04, 0.08, 0.16, 0.32, 0.64)},
+        "grpo": {"learning_rate": (0.04, 0.08, 0.16, 0.32, 0.64)},
         "open": "mine",
     },
     by=average,
