@@ -31,6 +31,8 @@ def check_needs(order: Order) -> None:
         return is_live(given.get(part)) or given.get(part) not in (None, "", (), [])
 
     files: list[str] = [p for p in ("pairs", "demos") if p in entry.needs]
+    if "labelled" in entry.needs:
+        files.append("demos")  # labelled completions are a kind of them
     by_rewards = "rewards" in entry.needs
     by_preference = "preference" in entry.needs
     if (by_rewards or by_preference) and not any(map(there, ("prompts", "pairs", "demos"))):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.api import loop_defaults, settings
@@ -24,6 +24,7 @@ NEEDS = {  # the parts of a task, and the flags that bring them
     ),
     "pairs": ("--pairs", "a file of preference pairs"),
     "demos": ("--demos", "a file of demonstrations"),
+    "labelled": ("--demos", "a file of completions labelled true or false"),
     "preference": ("", "a preference model, which some settings read and few worlds have"),
     "others": ("", "other policies, which some settings read and few worlds have"),
     "reply": ("", "a world that replies"),
@@ -32,6 +33,7 @@ FILES = {
     "rewards": "--rewards judge.py:score",
     "pairs": "--pairs pairs.jsonl",
     "demos": "--demos demos.jsonl",
+    "labelled": "--demos labelled.jsonl",
 }
 FOLDER = "runs/{}"
 WITH = " with your model (embedded worlds have values of their own)"
@@ -122,7 +124,7 @@ def examples(entry: Entry) -> dict[str, str]:
     made = {"in a world": f"assay run {name} {place} --out {out}"}
     if found["worlds"] != ("sums",) and not on:
         own = settings.of_file(entry.path, entry.verb, lambda: settings.function_of(entry))
-        either = {"pairs", "demos"} <= set(entry.needs) and "rewards" not in entry.needs
+        either = _either(entry.needs) and "rewards" not in entry.needs
         needs = [p for p in entry.needs if not (either and p == "pairs")]  # one of the two will do
         given = [FILES[p] for p in needs if p in FILES and p not in own]
         files = " ".join(["--model MODEL --prompts prompts.jsonl", *given, "--gold gold.py:score"])
@@ -174,9 +176,17 @@ def _doc(entry: Entry) -> str:
 
 def _needs(entry: Entry) -> str:
     rows = [(NEEDS[p][0] or p, NEEDS[p][1]) for p in entry.needs]
-    if [p for p in entry.needs if p in FILES] == ["pairs", "demos"]:
-        rows = [("--pairs or --demos", "a file of preference pairs, or of demonstrations")]
+    if _either(entry.needs) and "rewards" not in entry.needs:
+        what = NEEDS["labelled"][1] if "labelled" in entry.needs else "a file of demonstrations"
+        rows = [
+            ("--pairs or --demos", f"a file of preference pairs, or {what.removeprefix('a file ')}")
+        ]
     return screen.table(("", ""), rows, indent=2) if rows and entry.verb == "recipe" else ""
+
+
+def _either(needs: Sequence[str]) -> bool:
+    """Whether pairs are one of two kinds of files, either of which will do."""
+    return "pairs" in needs and bool({"demos", "labelled"} & set(needs))
 
 
 def _reduced(parent: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:

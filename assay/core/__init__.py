@@ -24,13 +24,14 @@ from assay.core.preference import CheckedPreference, PreferenceModel
 from assay.core.prompt_texts import PromptTexts
 from assay.core.reward import Checked, Reward, Standardised, Stepwise
 from assay.core.rng import Rng
-from assay.core.samples import Pairs, Prompts, Samples, cat
+from assay.core.samples import DESIRABLE, Pairs, Prompts, Samples, cat
 from assay.core.task import Task, World, order
 from assay.engine.checkpoint import Carry
 from assay.engine.optimiser import Optimiser
 from assay.errors import InputError, Missing, NotFinite
 
 __all__ = [
+    "DESIRABLE",
     "Ask",
     "Carry",
     "Checked",

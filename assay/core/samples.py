@@ -23,6 +23,7 @@ R = TypeVar("R", bound="Rows")
 # of each decision `[B,N,T]`, in `extra`: what an engine reported, and how it is corrected for
 SAMPLER_LOGP, IMPORTANCE, CLIPPED = "sampler_logp", "importance_weight", "importance_clipped"
 REFERENCE_LOGP = "reference_logp"
+DESIRABLE = "desirable"  # the probability that a completion is, `[B,N]` in `extra`
 _EACH = (SAMPLER_LOGP, IMPORTANCE, CLIPPED, REFERENCE_LOGP)  # have a value for each decision
 
 

@@ -5,8 +5,9 @@ What a recipe is given holds no gold; what holds gold is never given to a recipe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,9 +19,11 @@ from assay.core.policy import Policy, Sampler
 from assay.core.preference import CheckedPreference, PreferenceModel
 from assay.core.reward import Checked, Reward
 from assay.core.rng import Rng
-from assay.core.samples import Pairs, Prompts, Samples
+from assay.core.samples import DESIRABLE, Pairs, Prompts, Samples
 from assay.engine.checkpoint import Carry
 from assay.errors import InputError, Missing
+
+log = logging.getLogger("assay")
 
 
 def _part(name: str, flag: str, what: str) -> property:
@@ -43,7 +46,8 @@ class Task:
         reference: The policy to start from; it does not require a gradient.
         rewards: Proxy rewards, each call counted.
         pairs: Labelled preference pairs.
-        demos: Demonstrations.
+        demos: Demonstrations, without the completions that are labelled undesirable.
+        labelled: All completions of a file whose rows are labelled desirable or not.
         preference: A preference model, each comparison counted.
         others: Named frozen policies besides the reference.
         reply: The world's turn in a conversation.
@@ -59,6 +63,7 @@ class Task:
         rewards: Reward | None = None,
         pairs: Pairs | None = None,
         demos: Samples | None = None,
+        unlabelled: str = "",
         preference: PreferenceModel | None = None,
         others: Mapping[str, Policy] | None = None,
         reply: Callable[..., Any] | None = None,
@@ -75,6 +80,7 @@ class Task:
             "rewards": wrapped,
             "pairs": pairs,
             "demos": demos,
+            "unlabelled": unlabelled,
             "preference": compares,
             "others": others,
             "reply": reply,
@@ -82,10 +88,64 @@ class Task:
 
     rewards = _part("rewards", "--rewards", "proxy rewards")
     pairs = _part("pairs", "--pairs", "preference pairs")
-    demos = _part("demos", "--demos", "demonstrations")
     preference = _part("preference", "--preference", "preference model")
     others = _part("others", "--world.others", "other named policies")
     reply = _part("reply", "--world.reply", "replies (its completions have one turn)")
+
+    @property
+    def demos(self) -> Samples:
+        """The task's demonstrations. Completions that are labelled undesirable are no examples to
+        imitate: they are left out, and counted in a warning.
+
+        Raises:
+            Missing: There are none.
+            InputError: All are labelled undesirable.
+        """
+        x = self._stored("demonstrations")
+        if not self.is_labelled:
+            return x
+        keep = x.extra[DESIRABLE][:, 0] > 0.5
+        if not bool(keep.any()):
+            raise InputError(
+                f"all {len(x)} completions of --demos are labelled undesirable, and there is "
+                "nothing to imitate; give desirable ones"
+            )
+        if not bool(keep.all()):
+            line = (
+                f"of {len(x)} demonstrations, left out: {int((~keep).sum())} that are labelled "
+                "undesirable; recipe kto learns from both kinds"
+            )
+            log.warning(line, extra={"once": line})
+        rest = {k: v for k, v in x.extra.items() if k != DESIRABLE}
+        return replace(x, extra=rest)[keep]
+
+    @property
+    def labelled(self) -> Samples:
+        """Completions with the probability that each is desirable in `extra[DESIRABLE]`.
+
+        Raises:
+            Missing: There are no demonstrations.
+            InputError: They are not labelled, or all alike.
+        """
+        x = self._stored("labelled completions")
+        why: str = self._parts["unlabelled"]
+        if why or not self.is_labelled:
+            raise InputError(
+                why or "the demonstrations of this world are not labelled desirable or undesirable"
+            )
+        return x
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether its demonstrations are labelled desirable or not."""
+        x = self._parts["demos"]
+        return isinstance(x, Samples) and DESIRABLE in x.extra
+
+    def _stored(self, what: str) -> Samples:
+        x: Samples | None = self._parts["demos"]
+        if x is None:
+            raise Missing(f"this world has no {what}; pass --demos")
+        return x
 
     def replaced(self, **parts: Any) -> Task:
         """Return this task with some parts exchanged: its rng and carry for a run, its rewards for

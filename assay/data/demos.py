@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ class Demo:
         completion: What is to be imitated.
         turns: The prompt's turns, if it is a dialogue.
         reply: The completion's turns, if it is more than the assistant's plain text.
+        label: What the file's label or score says of the completion; NaN where it has none.
+        labelled_by: The column of the label; "" where the file has none.
     """
 
     row: int
@@ -31,6 +34,8 @@ class Demo:
     completion: str
     turns: Turns | None = None
     reply: Turns | None = None
+    label: float = math.nan
+    labelled_by: str = ""
 
 
 def demos(
@@ -47,10 +52,11 @@ def demos(
         faults: Counts rows without a completion, which are left out.
     """
     if "response" in layout.parts:
-        column = layout.parts["response"]
+        column, by = layout.parts["response"], layout.parts.get("score", "")
         for item in scored(rows, layout, faults):
             if item.response.strip():
-                yield Demo(item.row, item.prompt, item.response, item.turns, item.reply)
+                own = item.row, item.prompt, item.response, item.turns, item.reply
+                yield Demo(*own, item.score, by)
             else:
                 faults.error("empty text", item.row, column, "an empty completion", FIX)
         return

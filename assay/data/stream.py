@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.demos import demos
+from assay.data.desirable import by_label
 from assay.data.faults import Faults
 from assay.data.kinds import layout
 from assay.data.labels import labelled
@@ -78,6 +79,8 @@ def stream(
     )
     if kind == "pairs":
         found = labelled(found, source, label_map)
+    elif kind == "demonstrations":
+        found = by_label(found, renamed)
     last: Row = {}
     told = ("prompt", "messages", "text")  # columns of joined parts go to reward functions too
     used = set(found.parts.values()) if kind == "pairs" else {found.parts.get(k) for k in told}

@@ -5,19 +5,22 @@
 
 Differs from `dpo` in that no two completions are compared. Here the chosen completions of pairs are
 desirable and the rejected ones are not; with `unpaired` each pair gives one of the two alone, so
-that nothing can be compared. Files of single labelled completions, as TRL's KTOTrainer takes them,
-are not read: pairs are the only way in.
+that nothing can be compared. Without pairs it learns from labelled completions, the rows (prompt,
+completion, label) of `--demos` that TRL's KTOTrainer takes. Pairs unrolled into such rows give the
+same loss and z₀ over a whole file; in batches other completions meet, because a batch counts rows.
 
 z₀ estimates KL(π‖π₀) by completions under other prompts than theirs, over the whole batch before
 its update, without gradient: `kto/reference_point`, in nats. Each completion is moved to another
-prompt by the size of the largest group of a prompt; TRL moves them by one, which gives neighbours
-that share a prompt their own completion. A batch of one prompt has no such pairs, and z₀ is then 0:
+prompt by the size of the largest group of a prompt; TRL moves them by one the other way, in each
+device's batch, which gives neighbours that share a prompt their own completion. Loss, weights and
+mean over completions are TRL's. A batch of one prompt has no such pairs, and z₀ is then 0:
 `kto/mismatched` is the share of completions that count. It costs another pass of policy and
 reference.
 
 Traps: the gradient vanishes for what the policy contradicts without hope, which is robust to wrong
 labels, and ignores hard ones. Where one kind is rarer, weigh it so that λ_D·n_D/(λ_U·n_U) is
-between 1 and 4/3. Small batches make z₀ a noisy number.
+between 1 and 4/3 (the paper's rule (8); outside it a warning says the weight that is within).
+Small batches make z₀ a noisy number.
 
 Here, from one completion of each of 400 noisy pairs, gold rises by 2.5 [1.9, 3.0] in 60 steps, and
 with coins for labels it does not; DPO, which is told both completions of each pair, ends 1.1 [.2,
@@ -26,6 +29,7 @@ with coins for labels it does not; DPO, which is told both completions of each p
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -33,7 +37,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.core import Claim, InputError, Loop, Paper, Policy, Samples, Step, Task
+from assay.core import (
+    DESIRABLE,
+    Claim,
+    InputError,
+    Loop,
+    Missing,
+    Pairs,
+    Paper,
+    Policy,
+    Samples,
+    Step,
+    Task,
+)
 from assay.engine.nonfinite import nonfinite
 from assay.engine.parallel import by_rows
 from assay.formulas.reduce import per_completion_once
@@ -48,7 +64,8 @@ paper = Paper(
     "arXiv:2402.01306",
 )
 reduces = {}
-GOOD, POINT = "desirable", "reference_point"
+POINT = "reference_point"
+log = logging.getLogger("assay")
 
 
 def recipe(
@@ -60,7 +77,7 @@ def recipe(
     unpaired: bool = False,
     loop: Loop = Loop(),
 ) -> Iterator[Step]:
-    """Train on the completions of the task's pairs and yield the policy after each step.
+    """Train on labelled completions, of pairs or single, and yield the policy after each step.
 
     Args:
         beta: Strength of the implicit KL penalty, per nat.
@@ -92,7 +109,7 @@ def recipe(
         logp = nonfinite.logps("policy", rows, policy.logp(rows))
         return kto(
             (logp - reference.logp).sum(-1),
-            rows.extra[GOOD],
+            rows.extra[DESIRABLE],
             reference_point=rows.extra[POINT],
             beta=beta,
             desirable_weight=desirable_weight,
@@ -100,6 +117,7 @@ def recipe(
         )
 
     data = labelled(task, unpaired)
+    balanced(data, desirable_weight, undesirable_weight)
     for step in offline(
         task, loop, data=data, loss=loss, reduce=per_completion_once, prepare=prepare
     ):
@@ -107,23 +125,76 @@ def recipe(
 
 
 def labelled(task: Task, unpaired: bool) -> Samples:
-    """The completions of the task's pairs, each with the probability that it is desirable.
+    """The completions of the task's pairs, or else its labelled ones, each with the probability
+    that it is desirable.
 
     Args:
-        task: Its pairs.
+        task: Its pairs or labelled completions.
         unpaired: One completion of each pair, in place of both.
+
+    Raises:
+        InputError: There are neither, or both, or `unpaired` is set without pairs.
     """
-    pairs = task.pairs
+    pairs = _pairs(task)
+    if pairs is None:
+        if unpaired:
+            raise InputError(
+                "--unpaired parts pairs, and there are none; leave it out, or pass --pairs"
+            )
+        return task.labelled
+    if task.is_labelled:
+        raise InputError(
+            "kto learns from --pairs or from labelled completions of --demos, and got both; write "
+            "the pairs as labelled rows, or leave one of the two out"
+        )
     first = torch.ones(len(pairs), 1, dtype=torch.int64)
     place = torch.cat([first - 1, first], 1)
     good = torch.stack([pairs.p, 1 - pairs.p], 1)
     parts: dict[str, Any] = {
         k: getattr(pairs, k) for k in ("prompts", "action", "mask", "given", "logp", "ended")
     }
-    x = Samples(**parts, extra={**pairs.extra, GOOD: good.to(pairs.mask.device)})
+    x = Samples(**parts, extra={**pairs.extra, DESIRABLE: good.to(pairs.mask.device)})
     if unpaired:
         place = (task.rng("unpaired").uniform(torch.arange(len(pairs))) < 0.5).long()[:, None]
     return x.pick(place)
+
+
+def _pairs(task: Task) -> Pairs | None:
+    try:
+        return task.pairs
+    except Missing:
+        return None
+
+
+def balanced(data: Samples, desirable_weight: float, undesirable_weight: float) -> None:
+    """Warn where λ_D·n_D/(λ_U·n_U) is outside [1, 4/3], and refuse completions that are all alike.
+
+    Args:
+        data: Completions with the probability that each is desirable.
+        desirable_weight: λ_D.
+        undesirable_weight: λ_U.
+
+    Source: Ethayarajh et al., arXiv:2402.01306, 2024, equation (8).
+    """
+    good = data.extra[DESIRABLE][data.present].double()
+    n, bad = float(good.sum()), float((1 - good).sum())
+    if n == 0 or bad == 0:
+        raise InputError(
+            f"all {len(good)} completions that can be used are {'un' * (n == 0)}desirable; kto "
+            "needs both kinds: give more rows, or hold fewer prompts out (--held-out)"
+        )
+    if desirable_weight == 0 or undesirable_weight == 0:
+        return  # one kind is left out on purpose
+    ratio = desirable_weight * n / (undesirable_weight * bad)
+    if not 1 - 1e-6 <= ratio <= 4 / 3 + 0.01:  # 1.33 is typed for 4/3
+        low, high = undesirable_weight * bad / n, desirable_weight * n / bad
+        line = (
+            f"{n:.0f} desirable and {bad:.0f} undesirable completions, weighed "
+            f"{desirable_weight:g} and {undesirable_weight:g}, have a ratio of {ratio:.3g}; KTO's "
+            f"paper advises 1 to 4/3: pass --desirable-weight {low:.3g} to {low * 4 / 3:.3g}, or "
+            f"--undesirable-weight {high * 3 / 4:.3g} to {high:.3g}"
+        )
+        log.warning(line, extra={"once": line})
 
 
 _RUN = {"max_steps": 60}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 VERBS = ("recipe", "fit", "study")
-PARTS = ("rewards", "pairs", "demos", "preference", "others", "reply")  # of a task
+PARTS = ("rewards", "pairs", "demos", "labelled", "preference", "others", "reply")  # of a task
 READS = {  # functions of loops that read parts of the task that they are given
     "proxy_score": ("rewards",),
     "member_scores": ("rewards",),

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from assay.core import Pairs, Prompts, PromptTexts, Rng, Samples, cat
+from assay.core import DESIRABLE, Pairs, Prompts, PromptTexts, Rng, Samples, cat
+from assay.data.desirable import desirable
 from assay.data.turns import Turn, Turns
 from assay.engine import progress
 from assay.engine.plural import counted
@@ -213,8 +214,15 @@ class Encoder:
         )
 
     def demos(self, path: str, items: Items, unseen: Collection[int]) -> Samples:
-        """See `pairs`; these are demonstrations, one completion a row."""
-        return self._completed(path, items, unseen, ("completion",), "demonstration")[0]
+        """See `pairs`; these are demonstrations, one completion a row.
+
+        Where all of the file's are labelled 0 or 1, `extra[DESIRABLE]` has their labels.
+        """
+        x, used = self._completed(path, items, unseen, ("completion",), "demonstration")
+        if desirable([item for _, item in items]) is None:
+            return x
+        good = torch.tensor([[item.label] for item in used], dtype=self.dtype)
+        return replace(x, extra={**x.extra, DESIRABLE: good.to(x.mask.device)})
 
     def _completed(
         self, path: str, items: Items, unseen: Collection[int], parts: Sequence[str], kind: str

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.core import Loop, PromptTexts, Rng, Samples, Task, World
+from assay.data.desirable import unlabelled
 from assay.data.model_trust import trusting
 from assay.models.size import LARGE
 from assay.models.text_notes import parts_templated
@@ -62,7 +63,8 @@ class HubConfig:
         prompts: A file of prompts; `assay check` says what it holds. Without it, the prompts of
             pairs or demos are used.
         pairs: A file of preference pairs; those of held-out prompts are left out.
-        demos: A file of demonstrations; those of held-out prompts are left out.
+        demos: A file of demonstrations; those of held-out prompts are left out. Recipe kto reads
+            completions labelled true or false (prompt, completion, label) from it.
         rewards: Reward models, each FILE.py:name, http://host:port/path, a folder of `assay fit`,
             or a classifier's folder or model id.
         preference: FILE.py:name of a function name(prompts, first, second) that returns the
@@ -251,9 +253,7 @@ def _world(config: HubConfig) -> World:
     def told(rewards: Sequence[Any]) -> TextRewards | None:
         if not rewards:
             return None
-        return TextRewards(
-            rewards, table.texts, table.turns, table.columns, truncated=config.truncated
-        )
+        return TextRewards(rewards, *parts, truncated=config.truncated)
 
     gold = told(golds)
     task = Task(
@@ -265,6 +265,7 @@ def _world(config: HubConfig) -> World:
         preference=compares,
         pairs=preferences,
         demos=demonstrations,
+        unlabelled=unlabelled(config.demos, [item for _, item in demos]) if config.demos else "",
         rng=Rng(config.seed)("run"),
     )
     return World(
