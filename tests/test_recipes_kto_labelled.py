@@ -21,8 +21,6 @@ from test_recipes_offline_laws import table, task_of
 import assay
 from assay import cli
 from assay.core import DESIRABLE, Carry, InputError, Loop, Samples, Task
-from assay.data.desirable import desirable, unlabelled
-from assay.data.stream import stream
 from assay.evaluation.config import MeasureConfig
 from assay.evaluation.measure import measure
 from assay.recipes import kto, sft
@@ -166,69 +164,6 @@ def test_what_a_warning_advises_is_within_the_interval(caplog: pytest.LogCapture
     assert not caplog.records
     with pytest.raises(InputError, match="are undesirable; kto needs both kinds"):
         kto.balanced(rows[labels == 0], 1.0, 1.0)
-
-
-def demos(path: str, **columns: str) -> list[Any]:
-    return [item for item, _ in stream(path, "demonstrations", columns=columns)]
-
-
-TALK = {
-    "prompt": [{"role": "user", "content": "q"}],
-    "completion": [{"role": "assistant", "content": "a"}],
-}
-
-
-@pytest.mark.parametrize(
-    ("rows", "labels"),
-    [
-        ([{"prompt": "q", "completion": "a", "label": x} for x in (True, False)], [1, 0]),
-        ([{"prompt": "q", "completion": "a", "label": x} for x in (1, 0)], [1, 0]),
-        ([{"prompt": "q", "completion": "a", "label": x} for x in ("true", "False")], [1, 0]),
-        ([{**TALK, "label": x} for x in (True, False)], [1, 0]),
-        ([{"instruction": "q", "output": "a", "kto_tag": x} for x in (False, True)], [0, 1]),
-        ([{**TALK, "label": x, "rating": 3, "score": 7.5} for x in (True, False)], [1, 0]),
-    ],
-)
-def test_labels_are_read_as_trl_and_llama_factory_write_them(
-    tmp_path: Path, rows: list[dict[str, Any]], labels: list[float]
-) -> None:
-    found = demos(lines(tmp_path / "kto.jsonl", rows))
-    assert desirable(found) == labels
-    assert unlabelled("kto.jsonl", found) == ""
-    assert (found[0].prompt, found[0].completion) == ("q", "a") or found[0].turns
-
-
-@pytest.mark.parametrize(
-    ("labels", "said"),
-    [
-        ([None, None], "has no column of labels"),
-        (["good", "bad"], "has no column of labels"),
-        ([True, True], "column 'label': true in every row, 2 in all"),
-        ([0, 0], "column 'label': false in every row, 2 in all"),
-        ([1, 0.5], "row 2, column 'label': 0.5 is no label; write true or 1"),
-        ([1, -1], "row 2, column 'label': -1 is no label"),
-    ],
-)
-def test_a_file_that_says_nothing_of_both_kinds_is_refused_by_name(
-    tmp_path: Path, labels: list[Any], said: str
-) -> None:
-    rows = [{"prompt": "q", "completion": "a", "label": x} for x in labels]
-    if labels[0] is None:
-        rows = [{"prompt": "q", "completion": "a"}] * 2
-    found = demos(lines(tmp_path / "kto.jsonl", rows))
-    told = unlabelled("kto.jsonl", found)
-    assert told.startswith("kto.jsonl") and said in told and "; " in told
-
-
-def test_a_row_without_its_label_is_a_fault_of_the_row(tmp_path: Path) -> None:
-    path = lines(tmp_path / "kto.jsonl", [*ROWS, {**ROWS[0], "label": None}])
-    with pytest.raises(InputError, match=r"line 17.*'label'"):
-        demos(path)
-
-
-def test_the_column_that_the_user_names_is_the_label(tmp_path: Path) -> None:
-    rows = [{"prompt": "q", "completion": "a", "label": 3, "up": x} for x in (True, False)]
-    assert desirable(demos(lines(tmp_path / "kto.jsonl", rows), score="up")) == [1, 0]
 
 
 def test_it_trains_from_python_and_from_the_command_line_alike(

@@ -76,7 +76,7 @@ class Task:
         compares = preference
         if compares is not None and not isinstance(compares, CheckedPreference):
             compares = CheckedPreference(compares)
-        self._parts = {
+        self._parts: dict[str, Any] = {
             "rewards": wrapped,
             "pairs": pairs,
             "demos": demos,
