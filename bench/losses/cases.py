@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-TUNED_ON, JUDGED_ON = range(5), range(420, 440)
+# The first runs were tuned on seeds 0 to 4 and judged on RATES_ON, where rates chosen on five seeds
+# were seen to be poor. So seeds for tuning are ten, and the judged ones of later runs are new.
+TUNED_ON, JUDGED_ON, RATES_ON = range(10), range(440, 460), range(420, 440)
+OLD_RULE = 5  # seeds for tuning of results that do not say how many
 RATES = (0.03, 0.1, 0.3)
 BETAS = (0.001, 0.01, 0.1)
 STEPS = {"max_steps": 100, "batch_size": 16}  # of every loss of pairs alike: 1,600 pairs are read

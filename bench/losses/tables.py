@@ -16,7 +16,7 @@ def tables(found: Sequence[dict[str, Any]]) -> str:
     Args:
         found: What `python -m bench.losses` wrote.
     """
-    by = {(r["condition"], r["loss"]): r for r in found}
+    by = current(found)
     lists = [f"lists of {n}" for n in cases.SIZES]
     return "\n".join(
         [
@@ -30,6 +30,23 @@ def tables(found: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def current(found: Sequence[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Each condition's results, by condition and loss: of the most seeds for tuning on which all of
+    its losses were run. Within a condition all were then judged on the same seeds.
+    """
+    by: dict[tuple[str, int], dict[tuple[str, str], dict[str, Any]]] = {}
+    for r in found:
+        key = r["condition"], r.get("tuned_on", cases.OLD_RULE)
+        by.setdefault(key, {})[r["condition"], r["loss"]] = r
+    chosen: dict[tuple[str, str], dict[str, Any]] = {}
+    for condition, seeds in sorted(by):
+        results = by[condition, seeds]
+        whole = cases.PAIRS if condition in cases.CONDITIONS else cases.LISTS
+        if {loss for _, loss in results} == set(whole):
+            chosen |= results
+    return chosen
+
+
 def _gold(
     by: dict[tuple[str, str], dict[str, Any]],
     columns: Sequence[str],
@@ -37,8 +54,9 @@ def _gold(
     baseline: str,
 ) -> list[str]:
     """Final gold of the baseline, and the others' paired differences from it."""
+    heads = [f"{c} (tuned on {by[c, baseline].get('tuned_on', cases.OLD_RULE)})" for c in columns]
     lines = [
-        f"| final gold ({baseline}), and minus it (others) | " + " | ".join(columns) + " |",
+        f"| final gold ({baseline}), and minus it (others) | " + " | ".join(heads) + " |",
         "| --- |" + " --- |" * len(columns),
     ]
     for loss in (baseline, *(r for r in rows if r != baseline)):
