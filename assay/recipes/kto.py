@@ -7,7 +7,8 @@ Differs from `dpo` in that no two completions are compared. Here the chosen comp
 desirable and the rejected ones are not; with `unpaired` each pair gives one of the two alone, so
 that nothing can be compared. Without pairs it learns from labelled completions, the rows (prompt,
 completion, label) of `--demos` that TRL's KTOTrainer takes. Pairs unrolled into such rows give the
-same loss and z₀ over a whole file; in batches other completions meet, because a batch counts rows.
+same loss and z₀ over a whole file whose prompts have equally many; in batches other completions
+meet, because a batch counts rows.
 
 z₀ estimates KL(π‖π₀) by completions under other prompts than theirs, over the whole batch before
 its update, without gradient: `kto/reference_point`, in nats. Each completion is moved to another

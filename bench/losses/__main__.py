@@ -8,7 +8,7 @@ python -m bench.losses rates      what the rate alone does where labelers have a
 
 Each loss is tuned by final gold on ten seeds (`cases.py`), for each condition by itself, and
 judged on twenty others; so the table says what a loss can do, not what its defaults do. Results
-tuned on five seeds stay until all losses of their condition are run again, and the tables mark them.
+tuned on five seeds stay until all losses of their condition are run again; the tables mark them.
 """
 
 from __future__ import annotations
