@@ -153,7 +153,7 @@ def captured(recipe: Any, game: Task, monkeypatch: pytest.MonkeyPatch, **constan
     ("recipe", "constants"),
     [
         (nash_md.recipe, {"mixture": 0.25}),
-        (nash_mp.recipe, {"lookahead": False, "eta": 0.0, "inner": 1}),
+        (nash_mp.recipe, {"target_rate": 1.0}),
     ],
 )
 def test_every_token_has_the_log_ratio_of_the_whole_completion(

@@ -60,7 +60,11 @@ def test_a_function_that_compares_is_a_preference_model(
 
 def test_nash_recipes_train_a_language_model_on_it(files: dict[str, str], compares: str) -> None:
     loop = Loop(max_steps=2, batch_size=2, num_generations=2, learning_rate=1e-3)
-    for recipe, own in ((nash_md.recipe, {"mixture": 0.25}), (nash_mp.recipe, {"inner": 1})):
+    for recipe, own in (
+        (nash_md.recipe, {"mixture": 0.25}),
+        (nash_mp.recipe, {}),
+        (nash_mp.recipe, {"form": "steps", "inner": 1}),
+    ):
         task = small(files, preference=f"{compares}:shorter").task
         *_, last = recipe(task, loop=loop, **own)  # type: ignore[operator]
         moved = [

@@ -78,6 +78,47 @@ def off_policy_proximal(
     return (logprobs.exp() * inside).sum(-1)
 
 
+def proximal_reward(
+    q: Float[Tensor, "*S"],
+    to_reference: Float[Tensor, "*S"],
+    to_anchor: Float[Tensor, "*S"] | None = None,
+    *,
+    eta: float,
+    tau: float,
+) -> Float[Tensor, "*S"]:
+    """Reward of a draw of π whose policy gradient climbs a regularised proximal step:
+
+        q − τ·log π/μ − (1/η)·log π/anchor
+
+    The policy gradient of it, the reward held fixed, is the gradient of
+    ⟨π, q⟩ − τ·KL(π‖μ) − KL(π‖anchor)/η. The maximiser, `formulas.games.proximal_step`, is the
+    policy under which every draw has the same reward.
+
+    Args:
+        q: Value of each draw `[*S]`, such as P(y ≻ π′); a constant changes nothing.
+        to_reference: log π/μ of each draw, summed over its tokens `[*S]`, nats.
+        to_anchor: log π/anchor, the same `[*S]`; None where η is 0.
+        eta: Step η; 0 for no proximal term.
+        tau: τ, per nat, at least 0.
+
+    Returns:
+        `[*S]`.
+
+    Raises:
+        ValueError: η or τ is below 0, or η is above 0 and there is no anchor.
+
+    Source: Tiapkin et al., "Accelerating Nash Learning from Human Feedback via Mirror Prox",
+        arXiv:2505.19731, 2025, whose η is τ·η here.
+    """
+    if eta < 0 or tau < 0 or (eta > 0 and to_anchor is None):
+        raise ValueError(
+            f"eta is {eta} and tau {tau}; both must be at least 0, and an eta above 0 needs the "
+            "log-ratio to the anchor"
+        )
+    reward = q - tau * to_reference
+    return reward if to_anchor is None or not eta else reward - to_anchor / eta
+
+
 @torch.no_grad()
 def mirror_step(
     old_logprobs: Float[Tensor, "*S V"], q: Float[Tensor, "*S V"], *, step_size: float
