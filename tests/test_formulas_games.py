@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -60,6 +62,38 @@ def test_regularised_exploitability_is_the_best_of_all_responses() -> None:
     assert torch.equal(
         games.regularised_exploitability(pi, P, mu, tau=0.0), games.exploitability(pi, P)
     )
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.3, 2.0])
+def test_regularised_exploitability_is_the_kl_to_the_best_response(tau: float) -> None:
+    P, pi = random_game(6)
+    mu = pi.flip(0)
+    best = (mu.log() + (P @ pi[..., None])[..., 0] / tau).log_softmax(-1)
+    found = games.regularised_exploitability(pi, P, mu, tau=tau)
+    torch.testing.assert_close(found, tau * (pi * (pi.log() - best)).sum(-1))
+
+
+@pytest.mark.parametrize("eta", [0.01, 0.1, 1.0])
+def test_without_regularisation_every_step_leaves_a_nash_policy_of_all_responses(
+    eta: float,
+) -> None:
+    """On rock-paper-scissors KL(uniform‖π) grows; with a response nobody plays it first falls."""
+    third = torch.full((3,), 1 / 3, dtype=torch.float64)
+
+    def away(P: Tensor, nash: Tensor, logp: Tensor, steps: int) -> list[float]:
+        found = []
+        for _ in range(steps):
+            found.append(float(torch.xlogy(nash, nash).sum() - (nash * logp).sum()))
+            logp = games.proximal_step(logp, P @ logp.exp(), logp, eta=eta, tau=0.0)
+        return found
+
+    grows = away(RPS, third, MU.log(), 50)
+    assert all(after > before for before, after in pairwise(grows))
+    P = torch.full((4, 4), 0.5, dtype=torch.float64)
+    P[:3, :3], P[:3, 3], P[3, :3] = RPS, 0.9, 0.1  # the fourth loses to all others
+    start = torch.tensor([0.2, 0.2, 0.2, 0.4], dtype=torch.float64).log()
+    falls = away(P, torch.cat([third, third.new_zeros(1)]), start, 20)
+    assert all(after < before for before, after in pairwise(falls))
 
 
 @pytest.mark.parametrize("A", [2, 3, 8, 20])

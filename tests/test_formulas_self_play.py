@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from assay.formulas import pairwise
+from assay.formulas.advantage import leave_one_out
 from assay.formulas.self_play import (
     dno,
     inpo,
@@ -259,3 +260,23 @@ def test_margin_pairs_have_the_largest_gaps_and_no_absent_completion() -> None:
 def test_constants_out_of_range_are_named(call, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call(torch.zeros(3, dtype=D))
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_the_others_mean_of_win_proportions_only_lengthens_the_gradient(n: int) -> None:
+    """By enumeration of n draws: leave-one-out gives n/(n−1) times the gradient, less ½ gives it.
+
+    A prompt's win proportions sum to n/2, so that the others' mean is no independent baseline.
+    """
+    P, z = game(4, 7), policy(4, 8).requires_grad_(True)
+    logp, all_here = z.log_softmax(-1), torch.ones(1, n, dtype=torch.bool)
+    (want,) = torch.autograd.grad(logp.exp() @ P @ logp.exp().detach(), z, retain_graph=True)
+    found = {"others": torch.zeros(4, dtype=D), "half": torch.zeros(4, dtype=D)}
+    for draws in itertools.product(range(4), repeat=n):
+        y = torch.tensor(draws)
+        r = win_proportions((P[y][:, y] - 0.5)[None], all_here)
+        for name, A in (("others", leave_one_out(r, all_here)), ("half", r - 0.5)):
+            (g,) = torch.autograd.grad((A[0] * logp[y]).mean(), z, retain_graph=True)
+            found[name] += logp[y].sum().exp().detach() * g
+    torch.testing.assert_close(found["half"], want)
+    torch.testing.assert_close(found["others"], want * n / (n - 1))

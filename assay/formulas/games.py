@@ -68,7 +68,7 @@ def regularised_exploitability(
 
         τ·log Σ_y μ(y)·exp(P(y ≻ π)/τ) + τ·KL(π‖μ) − ½
 
-    It is at least τ·KL(π‖that response), and 0 at the Nash policy alone.
+    It equals τ·KL(π‖that response), and is 0 at the Nash policy alone.
 
     Args:
         pi: π `[*S, A]`.

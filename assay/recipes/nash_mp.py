@@ -42,9 +42,10 @@ it. The paper's text of its practical algorithm and its code could not be read h
 of `moving` is, and when the average moves, follow from the revision of 2026, which calls the method
 a proximal point around self-play. The default of `target_rate` is ours.
 
-Here: an easy or a transitive game hides the effect, and so does a large τ. On random games with τ =
-.1 tuned mirror descent is the better of the two. Sampled on rock-paper-scissors with τ = .03, the
-form moving ends near the Nash policy where the same run without a pull to an anchor turns outwards
+Here: an easy or a transitive game hides the effect, and so does a large τ: on random games with τ =
+.1 tuned mirror descent is ahead of η = 2, though not of a larger η (docs/nash.md). Sampled on
+rock-paper-scissors with τ = .03, the form moving ends near the Nash policy where the same run
+without a pull to an anchor turns outwards
 (`tests/test_recipes_nash_mp.py`); on random games neither form is ahead everywhere (LOG.md).
 """
 

@@ -10,7 +10,9 @@ multiplicative weights against oneself, π ← π·exp(η·P(·≻π)) (`exact`)
 converges to the minimax winner as fast as 1/√T; the last one cycles or leaves. `average` yields it
 (a table of one decision, whose policies can be averaged); by default the last one is yielded.
 
-Differs from `leave_one_out` in the reward alone.
+Differs from `leave_one_out` in the reward alone. The rewards of n completions of a prompt sum to
+n/2, so that the mean of the others is no baseline but the reward itself once more: the gradient is
+n/(n−1) times that of P(π ≻ π′), in its direction.
 
 Traps. Few completions a prompt make win rates of many ties. Rewards of a prompt always have the
 mean ½: training curves of the reward show nothing, so that readings' proxy is the win rate over the

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from assay.formulas.games import log_geometric_mixture, proximal_step
 from assay.formulas.self_play import magnetic_step, moved_magnet
 
-STEPS = (0.1, 0.3, 1.0, 3.0, 10.0)
+STEPS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 @dataclass
@@ -49,11 +50,17 @@ class Method:
         run: Its iteration.
         regularised: Whether it aims at the regularised Nash policy.
         queries: Queries of one iteration.
+        most: Largest step·τ that the method has; a larger step is another method.
     """
 
     run: Callable[[Play], Iterator[Tensor]]
     regularised: bool = True
     queries: int = 1
+    most: float = math.inf
+
+    def steps(self, tau: float) -> list[float]:
+        """The grid's steps that the method has at this τ."""
+        return [s for s in STEPS if s * tau <= self.most + 1e-9]
 
     def __call__(self, play: Play) -> Iterator[Tensor]:
         return self.run(play)
@@ -69,7 +76,7 @@ def magnetic(play: Play) -> Iterator[Tensor]:
 
 def nash_md(play: Play) -> Iterator[Tensor]:
     """Nash-MD with a constant step: against the geometric mixture, and from it."""
-    logp, weight = play.mu, min(1.0, play.step * play.tau)
+    logp, weight = play.mu, play.step * play.tau
     while True:
         mixed = log_geometric_mixture(logp, play.mu, weight=weight)
         logp = proximal_step(mixed, play.against(mixed), play.mu, eta=play.step, tau=0.0)
@@ -96,12 +103,12 @@ def nash_mp(play: Play) -> Iterator[Tensor]:
         yield logp
 
 
-def following(play: Play) -> Iterator[Tensor]:
-    """Magnetic mirror descent whose magnet follows by a tenth; α = 0.3."""
+def following(play: Play, alpha: float = 0.3, kappa: float = 0.1) -> Iterator[Tensor]:
+    """Magnetic mirror descent whose magnet follows by κ, here a tenth."""
     logp = magnet = play.mu
     while True:
-        logp = magnetic_step(logp, play.against(logp), magnet, eta=play.step, alpha=0.3)
-        magnet = moved_magnet(magnet, logp, kappa=0.1)
+        logp = magnetic_step(logp, play.against(logp), magnet, eta=play.step, alpha=alpha)
+        magnet = moved_magnet(magnet, logp, kappa=kappa)
         yield logp
 
 
@@ -124,7 +131,7 @@ def average_of_spo(play: Play) -> Iterator[Tensor]:
 
 METHODS: dict[str, Method] = {
     "magnetic mirror descent (INPO)": Method(magnetic),
-    "Nash-MD, constant step": Method(nash_md),
+    "Nash-MD, constant step": Method(nash_md, most=1.0),
     "Nash-MD, decreasing step": Method(nash_md_decreasing),
     "Nash-MP (mirror prox)": Method(nash_mp, queries=2),
     "magnet that follows": Method(following, regularised=False),
