@@ -190,3 +190,17 @@ def test_what_cannot_be_computed_is_an_error() -> None:
         games.proximal_step(MU.log(), MU, MU.log(), eta=0.0, tau=0.1)
     with pytest.raises(ArithmeticError, match="take a larger tau"):
         games.regularised_nash(RPS * torch.nan, MU, tau=0.1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_equally_strong_planes_one_is_kept_whole(seed: int) -> None:
+    """Two planes of strength 2, turned at random: one of them has the least distance, 2·√2."""
+    plane = torch.tensor([[0, 2.0], [-2.0, 0]], dtype=torch.float64)
+    noise = torch.randn(6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    turn = torch.linalg.qr(noise)[0]
+    W = turn @ torch.block_diag(plane, plane, 0 * plane) @ turn.T
+    one = games.truncated_skew(W, rank=1)
+    torch.testing.assert_close(one, -one.T)
+    want = torch.tensor([2.0, 2, 0, 0, 0, 0], dtype=torch.float64)
+    torch.testing.assert_close(torch.linalg.svdvals(one), want, rtol=0, atol=1e-12)
+    assert float((W - one).norm()) == pytest.approx(2 * 2**0.5)

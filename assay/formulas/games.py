@@ -276,9 +276,11 @@ def _log_reference(reference: Tensor, tau: float) -> Tensor:
 
 
 def truncated_skew(weight: Float[Tensor, "V V"], *, rank: int) -> Float[Tensor, "V V"]:
-    """The nearest skew matrix with so many planes: W ≈ Σ_k s_k·(u_k v_kᵀ − v_k u_kᵀ).
+    """A nearest skew matrix with so many planes: W ≈ Σ_k 2λ_k·Im(v_k v_kᴴ).
 
-    The singular values of a skew matrix come in equal pairs, one pair a plane.
+    λ_k are the largest eigenvalues of the Hermitian iW and v_k their vectors, a plane each, also
+    where planes are equally strong. (Of a singular value decomposition, whose values come in equal
+    pairs, the first 2k vectors are then parts of more planes than k.)
 
     Args:
         weight: W `[V, V]`, skew.
@@ -292,6 +294,7 @@ def truncated_skew(weight: Float[Tensor, "V V"], *, rank: int) -> Float[Tensor, 
     """
     if rank < 1:
         raise ValueError(f"rank is {rank}; at least one plane must be kept")
-    u, s, vh = torch.linalg.svd(weight)
-    kept = (u[:, : 2 * rank] * s[: 2 * rank]) @ vh[: 2 * rank]
-    return (kept - kept.mT) / 2
+    strength, plane = torch.linalg.eigh(1j * weight)  # ascending, in pairs ±λ
+    strength, plane = strength[-rank:].clamp(min=0), plane[:, -rank:]
+    kept: Tensor = 2 * ((plane * strength) @ plane.mH).imag
+    return kept
