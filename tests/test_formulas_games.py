@@ -198,7 +198,7 @@ def test_of_equally_strong_planes_one_is_kept_whole(seed: int) -> None:
     plane = torch.tensor([[0, 2.0], [-2.0, 0]], dtype=torch.float64)
     noise = torch.randn(6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     turn = torch.linalg.qr(noise)[0]
-    W = turn @ torch.block_diag(plane, plane, 0 * plane) @ turn.T
+    W = turn @ torch.block_diag(plane, plane, 0 * plane) @ turn.T  # type: ignore[no-untyped-call]
     one = games.truncated_skew(W, rank=1)
     torch.testing.assert_close(one, -one.T)
     want = torch.tensor([2.0, 2, 0, 0, 0, 0], dtype=torch.float64)
