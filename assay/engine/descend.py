@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from assay.engine import parallel, progress, shards
@@ -91,6 +91,77 @@ def descend(
     """
     batch = samples if rows is None else samples[rows]
     place = torch.arange(len(samples)) if rows is None else rows
+    total = _gradient(optimiser, loss_of, batch, place, reduce, split)
+    norm = optimiser.norm()
+    if not bool(torch.isfinite(norm) & torch.isfinite(total)):
+        return skipped(optimiser, batch, loss=float(total), grad_norm=float(norm))
+    nonfinite.clear()
+    optimiser.step(norm)
+    optimiser.zero_grad()  # sampling has their memory
+    parallel.meter.add("updates", 1)
+    return {
+        "loss": float(total),
+        "grad_norm": float(norm),
+        "learning_rate": optimiser.rate,
+        "skipped": 0.0,
+    }
+
+
+def inner_products(
+    optimiser: Optimiser,
+    losses: Sequence[Callable[[Any, Any], Losses]],
+    samples: Any,
+    *,
+    reduce: Callable[[Bool[Tensor, "B N T"]], Tensor],
+    split: Split = "prompts",
+) -> Float[Tensor, "K K"]:
+    """Compute ⟨g_i, g_j⟩ of the gradients of K losses on one batch, and change nothing.
+
+    Each gradient is clipped to the optimiser's norm, as a step on it would be. K gradients are held
+    at a time.
+
+    Args:
+        optimiser: Of the parameters that the gradients are of; it makes no step.
+        losses: Each as `loss_of` of `descend`.
+        samples: The batch.
+        reduce: Weights from the mask, as in `descend`.
+        split: What a micro-batch may part, as in `descend`.
+
+    Returns:
+        In float64; NaN where a gradient is not finite.
+    """
+    each: list[list[Tensor | None]] = []
+    scale = []
+    for loss_of in losses:
+        _gradient(optimiser, loss_of, samples, torch.arange(len(samples)), reduce, split)
+        norm = float(optimiser.norm())
+        scale.append(optimiser.clip / norm if norm > optimiser.clip else 1.0)
+        each.append([p.grad for p in optimiser.parameters])
+        optimiser.zero_grad()
+    device = optimiser.parameters[0].device
+    found = torch.zeros(2, len(each), len(each), dtype=torch.float64, device=device)
+    for i, mine in enumerate(each):
+        for j, theirs in enumerate(each[: i + 1]):
+            for a, b in zip(mine, theirs, strict=True):
+                if a is None or b is None:
+                    continue
+                product = shards.local(a).double().flatten() @ shards.local(b).double().flatten()
+                found[int(shards.is_shard(a)), i, j] += scale[i] * scale[j] * product
+    if shards.present():  # whole parameters in [0], divided ones in [1]
+        parallel.sum_(found[1])
+    lower = found.sum(0).cpu()
+    return lower + lower.tril(-1).T
+
+
+def _gradient(
+    optimiser: Optimiser,
+    loss_of: Callable[[Any, Any], Losses],
+    batch: Any,
+    place: Tensor,
+    reduce: Callable[[Bool[Tensor, "B N T"]], Tensor],
+    split: Split,
+) -> Tensor:
+    """Leave the gradient of Σ w·loss in the parameters, whatever the pieces; return the loss."""
     weights = reduce(batch.mask)
     mine = torch.arange(len(batch))[parallel.share(len(batch))]
     optimiser.zero_grad()
@@ -132,19 +203,7 @@ def descend(
         if not shards.is_shard(p):  # a divided one's is summed by the backward pass
             parallel.sum_(p.grad)
     parallel.sum_(total)
-    norm = optimiser.norm()
-    if not bool(torch.isfinite(norm) & torch.isfinite(total)):
-        return skipped(optimiser, batch, loss=float(total), grad_norm=float(norm))
-    nonfinite.clear()
-    optimiser.step(norm)
-    optimiser.zero_grad()  # sampling has their memory
-    parallel.meter.add("updates", 1)
-    return {
-        "loss": float(total),
-        "grad_norm": float(norm),
-        "learning_rate": optimiser.rate,
-        "skipped": 0.0,
-    }
+    return total
 
 
 def skipped(optimiser: Optimiser, batch: Any, **seen: float) -> dict[str, float]:

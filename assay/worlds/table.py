@@ -41,7 +41,7 @@ from assay.registry.from_config import from_config
 from assay.rewards.counts_network import CountsNetwork
 from assay.rewards.linear import LinearModel, bootstrap, maximum_likelihood
 from assay.rewards.simulated_labels import preferences
-from assay.worlds import games, mdp
+from assay.worlds import games, mdp, trades
 from assay.worlds.configuration import (
     arguments,
     check_choice,
@@ -67,11 +67,10 @@ class TableConfig:
     Attributes:
         seed: Of the world's own numbers.
         testbed: bag or bandit, a decision process (tomato, chain, grid, road or ticket), or a
-            preference game: game or bag game.
-        mode: How the proxies fail: shared or idiosyncratic.
+        XX How the proxies fail: shared or idiosyncratic.
         pairs: Preference pairs that the proxies are fitted on.
         noise: Share of the pairs whose label is flipped.
-        members: Proxies of a bag or a bandit, see bootstrap.
+        members: Proxies of a bag or a bandit, see bootstrap; objectives of a trade, at least 2.
         bootstrap: Fit each proxy on its own bootstrap of the pairs; all on all pairs otherwise, and
             they are then one and the same, since a linear fit has one optimum.
         vocabulary: Tokens of a bag.
@@ -102,6 +101,7 @@ class TableConfig:
         learned: Give recipes a general preference model fitted on the pairs of a game, in place of
             the exact one.
         rank: Planes that the fitted preference model keeps; 0 for all.
+        bend: Of a trade: 1 for compromises on the line between specialists, above 1 below it.
     """
 
     seed: int = 0
@@ -130,9 +130,14 @@ class TableConfig:
     tau: float = 0.0
     learned: bool = False
     rank: int = 0
+    bend: float = 2.0
 
     def __post_init__(self) -> None:
-        check_choice(self, "testbed", ("bag", "bandit", *mdp.TESTBEDS, *games.TESTBEDS))
+        check_choice(
+            self,
+            "testbed",
+            ("bag", "bandit", "trade", *mdp.TESTBEDS, *games.TESTBEDS),
+        )
         check_choice(self, "mode", ("shared", "idiosyncratic"))
         for name in ("pairs", "members", "length", "prompts", "demos"):
             check_range(self, name, 1)
@@ -147,6 +152,7 @@ class TableConfig:
             )
         check_choice(self, "game", tuple(games.GAMES))
         check_range(self, "strength", 0.0, None if self.game == "transitive" else 1.0)
+        check_range(self, "bend", 0.1)
         for name in ("arms", "tau", "rank"):
             check_range(self, name, 0)
         check_range(self, "offset", 0.0)
@@ -181,6 +187,10 @@ def world(config: TableConfig) -> World:
         return mdp.build(mdp.ProcessConfig(**_named(mdp.ProcessConfig, config)), arguments(config))
     if config.testbed in games.TESTBEDS:
         return games.build(games.GameConfig(**_named(games.GameConfig, config)), arguments(config))
+    if config.testbed == "trade":
+        return trades.build(
+            trades.TradeConfig(**_named(trades.TradeConfig, config)), arguments(config)
+        )
     rng = Rng(config.seed)("world table")
     build, size = (
         (bag, config.vocabulary) if config.testbed == "bag" else (bandit, config.responses)
