@@ -1,0 +1,110 @@
+"""Tool use: rewards by kind of error, and weights of the tokens that decide which tool is called."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+UNREADABLE, WRONG_TOOL, WRONG_VALUES, RIGHT = -2.0, -1.5, -0.25, 1.0
+
+
+def error_typed_reward(
+    readable: Bool[Tensor, "*S"],
+    right_tool: Bool[Tensor, "*S"],
+    hallucinated: Bool[Tensor, "*S"],
+    redundant: Bool[Tensor, "*S"],
+    missing: Bool[Tensor, "*S"],
+    right_values: Bool[Tensor, "*S"],
+) -> Float[Tensor, "*S"]:
+    """Reward of a tool call by the kind of its error.
+
+    −2 if no call can be read or there is no such tool, −1.5 for another tool, then by errors of
+    parameters: all three kinds −1.8; hallucinated with one other −1.3; redundant and missing −1;
+    hallucinated alone −0.8; redundant or missing alone −0.5; and −0.25 for wrong values, +1 for the
+    right call. It is the released ladder, and not monotone: the right tool with all three errors is
+    below another tool.
+
+    Args:
+        readable: A call of a tool that exists `[*S]`.
+        right_tool: It is the tool that was to be called `[*S]`.
+        hallucinated: It has a parameter that the tool does not declare `[*S]`.
+        redundant: It has a declared parameter that was not to be given `[*S]`.
+        missing: It lacks a parameter that was to be given `[*S]`.
+        right_values: Its parameters have the right values `[*S]`.
+
+    Returns:
+        `[*S]`, from −2 to 1.
+
+    Source: Ye et al., "TL-Training", arXiv:2412.15495, and its released code.
+    """
+    errors = torch.where(right_values, RIGHT, WRONG_VALUES)
+    for error, value in (
+        (redundant | missing, -0.5),
+        (hallucinated, -0.8),
+        (redundant & missing, -1.0),
+        (hallucinated & (redundant | missing), -1.3),
+        (hallucinated & redundant & missing, -1.8),
+        (~right_tool, WRONG_TOOL),
+        (~readable, UNREADABLE),
+    ):
+        errors = torch.where(error, value, errors)
+    return errors
+
+
+def key_token_weight(
+    key: Bool[Tensor, "*S T"],
+    mask: Bool[Tensor, "*S T"],
+    apart: Bool[Tensor, "*S T"] | None = None,
+    *,
+    most: float,
+) -> Float[Tensor, "*S T"]:
+    """Weight of each token of a call: w on key tokens, 1 on the others, 0 outside the mask.
+
+    w = clip(#others / #key, 1, most)
+
+    so that the few tokens which decide the tool weigh as much as all the rest, up to a limit. A
+    call's loss is Σ w·ℓ / Σ w.
+
+    Args:
+        key: Key tokens: the first of the call, and each at which its tool's name parts from a
+            similar one `[*S, T]`.
+        mask: Tokens of the call `[*S, T]`.
+        apart: Tokens that have weight 1 and are not counted among the others, as the released code
+            has the last token of each argument `[*S, T]`.
+        most: Largest weight, at least 1.
+
+    Returns:
+        `[*S, T]`.
+
+    Raises:
+        ValueError: most is below 1.
+
+    Source: Ye et al., "TL-Training", arXiv:2412.15495, and its released code.
+    """
+    if not most >= 1:
+        raise ValueError(f"most is {most}; a key token weighs at least as much as another, 1")
+    key = key & mask
+    others = mask & ~key if apart is None else mask & ~key & ~apart
+    ratio = others.sum(-1, keepdim=True) / key.sum(-1, keepdim=True).clamp(min=1)
+    return torch.where(key, ratio.clamp(1, most), torch.where(mask, 1.0, 0.0))
+
+
+def parts_from(
+    name: Int[Tensor, "T"], length: int, other: Int[Tensor, "S"]
+) -> int | None:
+    """Place at which a tool's name parts from another one's that begins alike; None if it does not.
+
+    Args:
+        name: Tokens that begin with the name.
+        length: Tokens of the name.
+        other: Tokens of the other name.
+
+    Returns:
+        The number of tokens that both begin with, or None where that is 0. A name that is the
+        beginning of the other one parts from it behind its last token.
+    """
+    most = min(length, len(other))
+    differs = (name[:most] != other[:most]).nonzero()
+    shared = int(differs[0]) if len(differs) else most
+    return shared or None
