@@ -14,6 +14,7 @@ import pytest
 from assay.core import InputError, World
 from assay.registry import catalogue
 from assay.registry.from_config import from_config
+from assay.worlds.calculator import CalculatorConfig
 from assay.worlds.configuration import (
     arguments,
     check_choice,
@@ -25,7 +26,13 @@ from assay.worlds.hub import HubConfig
 from assay.worlds.sums import SumsConfig
 from assay.worlds.table import TableConfig
 
-CONFIGS = {"table": TableConfig, "grammar": GrammarConfig, "sums": SumsConfig, "hub": HubConfig}
+CONFIGS = {
+    "table": TableConfig,
+    "grammar": GrammarConfig,
+    "sums": SumsConfig,
+    "calculator": CalculatorConfig,
+    "hub": HubConfig,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

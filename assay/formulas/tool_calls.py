@@ -1,9 +1,9 @@
-"""Tool use: rewards by kind of error, and weights of the tokens that decide which tool is called."""
+"""Tool use: rewards by kind of error, and weights of the tokens that decide on the tool."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 UNREADABLE, WRONG_TOOL, WRONG_VALUES, RIGHT = -2.0, -1.5, -0.25, 1.0
@@ -88,23 +88,3 @@ def key_token_weight(
     others = mask & ~key if apart is None else mask & ~key & ~apart
     ratio = others.sum(-1, keepdim=True) / key.sum(-1, keepdim=True).clamp(min=1)
     return torch.where(key, ratio.clamp(1, most), torch.where(mask, 1.0, 0.0))
-
-
-def parts_from(
-    name: Int[Tensor, "T"], length: int, other: Int[Tensor, "S"]
-) -> int | None:
-    """Place at which a tool's name parts from another one's that begins alike; None if it does not.
-
-    Args:
-        name: Tokens that begin with the name.
-        length: Tokens of the name.
-        other: Tokens of the other name.
-
-    Returns:
-        The number of tokens that both begin with, or None where that is 0. A name that is the
-        beginning of the other one parts from it behind its last token.
-    """
-    most = min(length, len(other))
-    differs = (name[:most] != other[:most]).nonzero()
-    shared = int(differs[0]) if len(differs) else most
-    return shared or None

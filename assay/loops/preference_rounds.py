@@ -97,7 +97,8 @@ def fitted_rounds(
 ) -> Iterator[Step]:
     """Play rounds of sampling, judging and regression; yield a Step after each update.
 
-    A round samples `num_generations` completions to each of `batch_size` prompts.
+    A round samples `num_generations` completions to each of `batch_size` prompts, and the reading's
+    proxy is the win rate over the reference. See `rounds`.
 
     Args:
         task: Reference, preference model, randomness and memory of the run.
@@ -105,35 +106,70 @@ def fitted_rounds(
         round_steps: Steps of a round, at least 1.
         pairs: `pairs(policy, completions, round) → pairs`: judges, and chooses what is fitted.
             The pairs' `logp` is π_k's.
+        loss: See `rounds`.
+        beta: See `rounds`.
+    """
+
+    def begin(policy: Policy, k: int) -> tuple[Pairs, dict[str, float]]:
+        return _begun(task, loop, policy, k, pairs)
+
+    score = reference_win_rate(task)
+    yield from rounds(
+        task, loop, round_steps=round_steps, begin=begin, loss=loss, beta=beta, score=score
+    )
+
+
+def rounds(
+    task: Task,
+    loop: Loop,
+    *,
+    round_steps: int,
+    begin: Callable[[Policy, int], tuple[Pairs | None, dict[str, float]]],
+    loss: Callable[[Pairs, Tensor, Tensor, Tensor], Tensor],
+    beta: float,
+    score: Callable[[Samples], Tensor],
+    to_reference: bool = False,
+) -> Iterator[Step]:
+    """Gather pairs anew in each round and fit the policy to them; yield a Step after each update.
+
+    Args:
+        task: Reference, randomness and memory of the run.
+        loop: Constants of the optimisation; `mini_batch_size` counts pairs.
+        round_steps: Steps of a round, at least 1.
+        begin: `begin(policy, round) → (pairs, stats)`: what a round is fitted to, and what its
+            first step records. None for the pairs: nothing was found, and the round does nothing.
         loss: `loss(rows, policy, previous, reference) → [b]`, given each pair's difference of
-            log-probabilities, first minus second, under π, π_k and μ.
+            log-probabilities, first minus second, under π, the pairs' own `logp`, and π₀.
         beta: Scale of the implicit rewards that are recorded.
+        score: The proxy of the readings.
+        to_reference: Record implicit rewards against π₀ instead of the pairs' own `logp`.
     """
     if round_steps < 1:
         raise InputError(f"--round-steps is {round_steps}; a round has at least 1 step")
-    policy, score = task.reference.copy(), reference_win_rate(task)
+    policy = task.reference.copy()
     opt = loop.optimiser(policy)
     carry: Any = task.carry.keep(policy=policy, opt=opt, data=None)
     for t in carry.steps(loop.max_steps):
         stats: dict[str, float] = {}
         if t % round_steps == 0:
-            carry.data, stats = _begun(task, loop, policy, t // round_steps, pairs)
+            with torch.no_grad():
+                found, stats = begin(policy, t // round_steps)
+            carry.data = None if found is None else reference_known(task.reference, found)
         data, margins = carry.data, Margins(beta)
 
         def of(rows: Pairs, _: Any, margins: Margins = margins) -> Tensor:
             logp = nonfinite.logps("policy", rows, policy.logp(rows))
             drawn = nonfinite.logps("policy", rows, rows.logp)  # π_k's, which a whole round reads
             reference = with_reference_logp(task.reference, rows).logp
-            margins.add(rows, logp, drawn)
+            margins.add(rows, logp, reference if to_reference else drawn)
             return loss(rows, gap(logp), gap(drawn), gap(reference))
 
-        if len(data):
-            found = update(opt, of, data, loop, task.rng("minibatch", t), reduce=per_pair)
-            stats |= {**found, **margins.means()}
-        yield Step(policy, reward=score, stats={**stats, "self_play/pairs": float(len(data))})
+        if data is not None and len(data):
+            made = update(opt, of, data, loop, task.rng("minibatch", t), reduce=per_pair)
+            stats |= {**made, **margins.means()}
+        yield Step(policy, reward=score, stats={**stats, "self_play/pairs": float(len(data or ()))})
 
 
-@torch.no_grad()
 def _begun(
     task: Task, loop: Loop, policy: Policy, k: int, pairs: Callable[[Policy, Samples, int], Pairs]
 ) -> tuple[Pairs, dict[str, float]]:
@@ -145,7 +181,7 @@ def _begun(
         )
     x = policy.sample(task.batch(loop, k), loop.num_generations, task.rng("sample", k))
     x = scored(policy, x) if rounds_apart(policy) else x
-    return reference_known(task.reference, pairs(policy, x, k)), completion_stats(x)
+    return pairs(policy, x, k), completion_stats(x)
 
 
 def gap(logp: Float[Tensor, "B N T"]) -> Float[Tensor, "B"]:

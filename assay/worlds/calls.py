@@ -1,8 +1,8 @@
 """Calls of a calculator: requests, the tools, and what is wrong with a call.
 
-A request is "3 + 5 :", "3 * 5 * 2 mod 7 :" or "8 - 3 :", with two or three numbers and one sign. Six
-tools are at hand: add, times and take, each of two or three numbers. Their names have two words, so
-that three begin with each of "add two", … and a wrong second word is a wrong number of arguments.
+A request is "3 + 5 :", "3 * 5 * 2 mod 7 :" or "8 - 3 :", with two or three numbers and one sign.
+Six tools are at hand: add, times and take, each of two or of three numbers. Their names have two
+words, "add two" and "add three": two begin alike, and the second word says how many numbers.
 A call names its arguments: "add two ( first = 3 , second = 5 )", and with "mod 7" one more,
 "modulus = 7". The order of the arguments does not matter.
 
@@ -53,7 +53,6 @@ VOCABULARY = Vocabulary(
     ]
 )
 UNKNOWN = "sum"  # the first word of no tool
-ERRORS = ("tool", "value", "redundant", "unknown", "hallucinated", "missing", "unreadable")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with a call; the fields of `formulas.tool_calls.error_typed_reward`, and `runs`."""
+    """What is wrong with a call: what `error_typed_reward` asks for, and whether it runs."""
 
     readable: bool
     right_tool: bool
@@ -100,7 +99,9 @@ def asked(text: str) -> Call:
     formed = words[-1:] == [":"] and len(numbers) in COUNTS and len(body) % 2 == 1
     plain = all(w.isdigit() for w in (*numbers, *(words[-2:-1] if modulus else ())))
     if not (formed and plain and len(signs) == 1 and signs <= set(VERBS)):
-        raise InputError(f"'{text[:60]}' is no request of world tools; write one like '3 + 5 :'")
+        raise InputError(
+            f"'{text[:60]}' is no request of world calculator; write one like '3 + 5 :'"
+        )
     given = list(zip(PLACES, map(int, numbers), strict=False))
     if modulus:
         given.append((MODULUS, int(words[-2])))

@@ -40,8 +40,8 @@ FIELDS = ("readable", "right_tool", "hallucinated", "redundant", "missing", "rig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToolsConfig:
-    """The arguments of world tools.
+class CalculatorConfig:
+    """The arguments of world calculator.
 
     Attributes:
         seed: Of the world's own numbers.
@@ -134,10 +134,10 @@ class Verifier:
         return step_index(torch.isin(samples.action, closing), here)
 
 
-@from_config(ToolsConfig)
-def world(config: ToolsConfig) -> World:
+@from_config(CalculatorConfig)
+def world(config: CalculatorConfig) -> World:
     """Calls of a calculator, verified by the kind of their errors."""
-    rng = Rng(config.seed)("world tools")
+    rng = Rng(config.seed)("world calculator")
     n = config.prompts + config.held_out
     posed = [pose(d) for d in dice(8 * n + config.taught, rng("requests"))]
     unique = list(dict.fromkeys(posed))[:n]
@@ -172,7 +172,7 @@ def world(config: ToolsConfig) -> World:
         return {"reference": policy.state_dict(), "pass": means[0], "runs": means[1]}
 
     key = arguments(config, without=("rewards", "bad"))
-    built, digest = cached(cache_path("tools", key, __name__), build, VOCABULARY.decode)
+    built, digest = cached(cache_path("calculator", key, __name__), build, VOCABULARY.decode)
     policy.load_state_dict(built["reference"])
     rates = {"pass/reference": built["pass"], "runs/reference": built["runs"]}
     task = Task(
@@ -184,7 +184,7 @@ def world(config: ToolsConfig) -> World:
     )
     fresh = [r for r in posed if r not in set(seen)] or unseen
     return World(
-        "tools",
+        "calculator",
         task,
         held_out=held_out,
         gold=gold,
