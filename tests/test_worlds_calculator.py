@@ -10,7 +10,7 @@ from small import SIZES, _built
 
 from assay.core import Missing, Rng
 from assay.errors import InputError
-from assay.formulas.tool_calls import error_typed_reward, key_token_weight
+from assay.formulas.tool_calls import error_typed_reward
 from assay.worlds.calculator import FIELDS, CalculatorConfig, Verifier, verdicts
 from assay.worlds.calls import VOCABULARY, asked, judge, pose, read, write
 from assay.worlds.dice import dice
@@ -106,19 +106,6 @@ def test_constants_out_of_range() -> None:
         CalculatorConfig(bad=1.5)
     with pytest.raises(InputError, match="typed,exact,runs"):
         CalculatorConfig(rewards="typed,typed")
-
-
-def test_key_tokens_weigh_as_much_as_the_others_up_to_a_limit() -> None:
-    mask = torch.tensor([[True] * 6 + [False], [True] * 7])
-    key = torch.tensor([[True, True] + [False] * 5, [True] + [False] * 6])
-    weight = key_token_weight(key, mask, most=4.0)
-    assert weight.tolist() == [[2.0, 2.0, 1, 1, 1, 1, 0], [4.0, 1, 1, 1, 1, 1, 1]]
-    apart = torch.zeros_like(mask)
-    apart[0, 5] = True
-    assert key_token_weight(key, mask, apart, most=4.0)[0].tolist() == [1.5, 1.5, 1, 1, 1, 1, 0]
-    assert torch.equal(key_token_weight(key, mask, most=1.0), mask.float())
-    with pytest.raises(ValueError, match="most"):
-        key_token_weight(key, mask, most=0.5)
 
 
 def test_every_word_of_a_call_is_in_the_vocabulary() -> None:

@@ -1,4 +1,4 @@
-"""Tool use: rewards by kind of error, and weights of the tokens that decide on the tool."""
+"""Tool use: rewards of calls by the kind of their error."""
 
 from __future__ import annotations
 
@@ -50,41 +50,3 @@ def error_typed_reward(
     ):
         errors = torch.where(error, value, errors)
     return errors
-
-
-def key_token_weight(
-    key: Bool[Tensor, "*S T"],
-    mask: Bool[Tensor, "*S T"],
-    apart: Bool[Tensor, "*S T"] | None = None,
-    *,
-    most: float,
-) -> Float[Tensor, "*S T"]:
-    """Weight of each token of a call: w on key tokens, 1 on the others, 0 outside the mask.
-
-    w = clip(#others / #key, 1, most)
-
-    so that the few tokens which decide the tool weigh as much as all the rest, up to a limit. A
-    call's loss is Σ w·ℓ / Σ w.
-
-    Args:
-        key: Key tokens: the first of the call, and each at which its tool's name parts from a
-            similar one `[*S, T]`.
-        mask: Tokens of the call `[*S, T]`.
-        apart: Tokens that have weight 1 and are not counted among the others, as the released code
-            has the last token of each argument `[*S, T]`.
-        most: Largest weight, at least 1.
-
-    Returns:
-        `[*S, T]`.
-
-    Raises:
-        ValueError: most is below 1.
-
-    Source: Ye et al., "TL-Training", arXiv:2412.15495, and its released code.
-    """
-    if not most >= 1:
-        raise ValueError(f"most is {most}; a key token weighs at least as much as another, 1")
-    key = key & mask
-    others = mask & ~key if apart is None else mask & ~key & ~apart
-    ratio = others.sum(-1, keepdim=True) / key.sum(-1, keepdim=True).clamp(min=1)
-    return torch.where(key, ratio.clamp(1, most), torch.where(mask, 1.0, 0.0))

@@ -145,8 +145,9 @@ def step_pairs(
 ) -> Pairs | None:
     """Return the best against the worst child of each decision, as pairs of continued beginnings.
 
-    What the two share, the root's own tokens, is *given*: it is read and not trained on. Where a
-    child has an only child, the pair includes that too.
+    What both begin with, the root's tokens and the first ones of both steps, is *given*: it is read
+    and not trained on. Its gradient would cancel up to rounding, which Adam turns into steps. Where
+    a child has an only child, the pair includes that too.
 
     Args:
         prompts: B prompts.
@@ -171,7 +172,7 @@ def step_pairs(
         for k, end in enumerate(ends[m]):
             n = len(end.tokens)
             action[m, k, :n], whole[m, k, :n] = torch.tensor(end.tokens), True
-            given[m, k, : len(d.node.tokens)], ended[m, k] = True, end.done
+            given[m, k, : _shared(ends[m])], ended[m, k] = True, end.done
             logp[m, k, :n] = torch.tensor(end.logp, dtype=dtype)
     visits = torch.tensor([[d.visits[k] for k in both] for _, d in found], dtype=dtype)
     q = torch.tensor([[d.q[k] for k in both] for _, d in found], dtype=dtype)
@@ -185,6 +186,13 @@ def step_pairs(
         p=1 - visit_smoothing(visits[:, 0], visits[:, 1]),
         margin=q[:, 0] - q[:, 1],
     ).to(prompts.tokens.device)
+
+
+def _shared(ends: Sequence[Node]) -> int:
+    """How many tokens the nodes begin with in common."""
+    tokens = [n.tokens for n in ends]
+    differ = (i for i, at in enumerate(zip(*tokens, strict=False)) if len(set(at)) > 1)
+    return next(differ, min(map(len, tokens)))
 
 
 def _extended(node: Node) -> Node:
