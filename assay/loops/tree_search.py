@@ -168,7 +168,7 @@ def step_pairs(
     whole = torch.zeros(M, 2, T, dtype=torch.bool)
     action, logp = torch.zeros(M, 2, T, dtype=torch.int64), torch.zeros(M, 2, T, dtype=dtype)
     given, ended = torch.zeros_like(whole), torch.zeros(M, 2, dtype=torch.bool)
-    for m, (_, d) in enumerate(found):
+    for m in range(M):
         for k, end in enumerate(ends[m]):
             n = len(end.tokens)
             action[m, k, :n], whole[m, k, :n] = torch.tensor(end.tokens), True

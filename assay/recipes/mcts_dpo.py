@@ -34,7 +34,8 @@ Steps are the reward's (`step_of`: worlds sums and calculator have them). A comp
 its end and cut after its next step, so that a grown child costs a whole completion: count those
 (`generated`), not nodes. Where a step has few good continuations, the tree has little to decide.
 In world sums the judge of `self` was shown whole solutions at most (`--world.judged`), and no
-unfinished ones: the claim's arms run the ablation without it.
+unfinished ones: the claim's arms run the ablation without it. They end where pairs of whole
+completions do, and above coins.
 """
 
 from __future__ import annotations
