@@ -198,7 +198,7 @@ def test_what_a_user_gets_wrong_is_one_sentence() -> None:
         (lambda: policy.kl(plain, x), "another one"),
         (lambda: require(policy, EncodesText, "spark"), "spark needs a policy that encodes text"),
         (lambda: states(replace(x, extra={})), "carry no states"),
-        (lambda: world(testbed="maze"), "one of bag, bandit, tomato"),
+        (lambda: world(testbed="maze"), "one of bag, bandit, trade, tomato"),
         (lambda: world(testbed="grid", gamma=2), "discount"),
         (lambda: MarkovPolicy(torch.zeros(2, 2), policy.process), "do not fit"),
     ):

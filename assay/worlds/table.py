@@ -66,8 +66,9 @@ class TableConfig:
 
     Attributes:
         seed: Of the world's own numbers.
-        testbed: bag or bandit, a decision process (tomato, chain, grid, road or ticket), or a
-        XX How the proxies fail: shared or idiosyncratic.
+        testbed: bag, bandit or trade, a decision process (tomato, chain, grid, road or ticket), or a
+            preference game (game or bag game).
+        mode: How the proxies fail: shared or idiosyncratic.
         pairs: Preference pairs that the proxies are fitted on.
         noise: Share of the pairs whose label is flipped.
         members: Proxies of a bag or a bandit, see bootstrap; objectives of a trade, at least 2.
