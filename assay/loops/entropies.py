@@ -7,17 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.core import Decodes, InputError, Rng, Samples, require
+from assay.core import Samples
+from assay.loops.next_decisions import next_decisions
 
 
-@torch.no_grad()
 def entropies(policy: Any, x: Samples, *, by: str) -> Tensor:
     """Entropy of the policy's next decision before each decision, in nats.
 
     H_t = −Σ_v π(v | what came before t)·log π(v | …)
 
-    The completions are decoded again with their own actions, so that any policy that decodes can be
-    asked; it costs what drawing them cost.
+    It costs what drawing the completions cost, see `next_decisions`.
 
     Args:
         policy: Of the whole distribution, truncation included.
@@ -30,19 +29,8 @@ def entropies(policy: Any, x: Samples, *, by: str) -> Tensor:
     Raises:
         InputError: The policy does not decode, or a completion holds what it did not choose.
     """
-    if bool(x.given.any()):
-        raise InputError(
-            f"{by} asks how uncertain the policy was at each token, and these completions hold "
-            "text that it did not write; use completions of one turn"
-        )
-    state = require(policy, Decodes, by).decoding(x.prompts, x.mask.shape[1], Rng(0))
     found = torch.zeros_like(x.logp)
-    for t in range(x.mask.shape[2]):
-        here = x.mask[..., t]
-        if not bool(here.any()):
-            break
-        logp = state.next_logprobs()
+    for t, here, logp in next_decisions(policy, x, by=by):
         each = torch.where(logp > -torch.inf, logp.exp() * logp, 0.0).sum(-1)
         found[..., t] = torch.where(here, -each, 0.0).to(found)
-        state.append(torch.where(here, x.action[..., t], 0))
     return found

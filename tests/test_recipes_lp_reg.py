@@ -1,0 +1,73 @@
+"""Lp-Reg: what is plausible, who is picked, where the pull leads, and what a run holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from test_contract import SMALL, drive, small_world
+
+from assay.errors import InputError
+from assay.formulas.low_probability import plausible, shielded, unlikely
+from assay.recipes import lp_reg
+
+F = torch.float64
+
+
+def test_the_proxy_raises_what_it_keeps_by_one_over_the_mass_that_is_kept() -> None:
+    p = torch.tensor([0.6, 0.3, 0.09, 0.01], dtype=F)
+    found = plausible(p.log(), threshold=0.1).exp()
+    torch.testing.assert_close(found, torch.tensor([0.6, 0.3, 0.09, 0.0], dtype=F) / 0.99)
+    torch.testing.assert_close(plausible(p.log(), threshold=0.0).exp(), p)
+    assert plausible(p.log(), threshold=1.0).exp().tolist() == [1.0, 0.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="threshold is 2"):
+        plausible(p.log(), threshold=2.0)
+
+
+def test_the_least_likely_are_picked_and_fewer_than_two_are_none() -> None:
+    logp = torch.tensor([[[-1.0, -5.0, -3.0, -2.0, -9.0]]])
+    among = torch.tensor([[[True, True, True, True, False]]])
+    assert unlikely(logp, among, share=0.5)[0, 0].tolist() == [False, True, True, False, False]
+    assert not unlikely(logp, among, share=0.49).any()
+    assert torch.equal(unlikely(logp, among, share=1.0), among)
+    with pytest.raises(ValueError, match="share is 2"):
+        unlikely(logp, among, share=2.0)
+
+
+def test_the_pull_rests_at_the_proxy_and_without_it_is_the_plain_loss() -> None:
+    proxy = torch.full((1, 1, 1), 0.2, dtype=F).log()
+    zero = torch.zeros(1, 1, 1, dtype=F)
+    for p in (0.05, 0.2, 0.4):
+        logp = torch.full((1, 1, 1), p, dtype=F).log().requires_grad_()
+        (g,) = torch.autograd.grad(shielded(logp, logp.detach(), zero, proxy).sum(), logp)
+        assert float(g) == pytest.approx(1 - 0.2 / p), "towards the proxy, from both sides"
+        (g,) = torch.autograd.grad(
+            shielded(logp, logp.detach(), zero - 1.5, proxy, beta=0.0).sum(), logp
+        )
+        assert float(g) == pytest.approx(1.5), "−A·ρ at ρ = 1"
+    with pytest.raises(ValueError, match="beta is -1"):
+        shielded(proxy, proxy, zero, proxy, beta=-1.0)
+
+
+LOOP = replace(SMALL, epochs=2, mini_batch_size=3, learning_rate=0.01)
+
+
+def last(**given: Any) -> dict[str, Any]:
+    return drive(lp_reg, small_world(lp_reg), given, loop=LOOP)[-2]
+
+
+def test_what_is_held_changes_the_run_and_is_counted() -> None:
+    none, some = last(share=0.0), last(share=0.5)
+    other, weak = last(share=0.5, shuffled=True), last(share=0.5, beta=0.0)
+    assert none["stats"]["lp/held"] == 0 < some["stats"]["lp/held"] < 0.5
+    assert 0 < some["stats"]["lp/cut"] < 0.2
+    every = last(share=1.0, threshold=0.0)["stats"]
+    assert every["lp/cut"] == 0 < every["lp/held"] < 0.9, "of bad completions alone"
+    norms = {r["stats"]["grad_norm"] for r in (none, some, other)}
+    assert len(norms) == 3
+    assert weak["stats"]["grad_norm"] == pytest.approx(none["stats"]["grad_norm"])
+    for given, said in (({"share": 2.0}, "--share is 2.0"), ({"beta": -1.0}, "--beta -1.0")):
+        with pytest.raises(InputError, match=said):
+            last(**given)
