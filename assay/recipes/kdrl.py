@@ -193,7 +193,7 @@ _ALONE = {
     },
     seeds="100..109",
     tuned={
-        "mine": {"beta": (0.01, 0.03, 0.1, 0.3)},
+        "mine": {"beta": (0.1, 0.3, 1.0, 3.0)},
         "rewards": _RATES,
         "teacher": _RATES,
         "then": _RATES,

@@ -189,7 +189,7 @@ _WORLD = {"task": "modular", "least": 2, "most": 4, "width": 32, "layers": 1, "p
 _WORLD |= {"sft_steps": 160, "sft_lr": 0.01, "pairs": 16, "prompts": 48, "held_out": 24}
 _WORLD |= {"taught": 1000, "rewards": "outcome"}
 _RUN = {"max_steps": 30, "batch_size": 15, "num_generations": 8}
-_RATES = {"learning_rate": (0.0003, 0.001, 0.003)}
+_RATES = {"learning_rate": (3e-5, 1e-4, 3e-4, 1e-3)}
 SHIFT = -0.5  # about the mean advantage of RiskPO with its natural baseline
 
 
