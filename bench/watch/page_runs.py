@@ -8,6 +8,7 @@ from bench.watch.ceilings import STRETCHES
 from bench.watch.cells import number, share, table
 
 STRETCHED = f"{min(STRETCHES)} to {max(STRETCHES)} times"
+FEW = 10  # runs that turn, below which the page says that they are few
 
 
 def real(d: dict[str, Any]) -> str:
@@ -146,7 +147,7 @@ the settings apart scores here though it knows nothing of gold; a new setting ne
 and nothing says which.
 
 {table(SIGNALS, hints)}"""
-        if hints
+        if any(h["turning"] for h in d["hints"])
         else ""
     )
     a, b = d["meant to turn"], d["meant not to"]
@@ -182,10 +183,16 @@ turn{" (odd numbers)" if world == "table" else ""}: about what labels could reac
             "So small an edge is less than labels can show (128 have a standard error of .04): "
             "where the peak was, only the shape of the fall can say. "
         )
+    few = (
+        f"""{d["all"]["turning"]} runs that turn and {d["all"]["steady"]} that are steady are too
+few to tell rules apart: look at the intervals. """
+        if d["all"]["turning"] < FEW
+        else ""
+    )
     return f"""
 ### {world}: {d["runs"]} runs
 
 Meant to turn: {a["turns"]} turn, {a["shaded"]} shaded, {a["steady"]} steady. Meant not to:
-{b["steady"]} steady, {b["shaded"]} shaded, {b["turns"]} turn. {noisy}{lost}{gained}{fresh}{made}
+{b["steady"]} steady, {b["shaded"]} shaded, {b["turns"]} turn. {few}{noisy}{lost}{gained}{fresh}{made}
 
 {table(head, [row(d["all"]), *[row(r) for r in d["detectors"]]])}{signals}"""
