@@ -1,7 +1,7 @@
-"""Methods that learn from a verifier, at equal completions, equal updates and a shared grid of rates.
+"""Methods that learn from a verifier, at equal completions and updates and on one grid of rates.
 
-python -m bench.verifiers        runs what is missing, about 900 runs of 5 seconds, 40 minutes of two
-                                 idle cores; goes on where it was
+python -m bench.verifiers        runs what is missing, about 900 runs of 5 seconds, 40 minutes of
+                                 two idle cores; goes on where it was
 python -m bench.verifiers page   writes the tables of docs/verifier-methods.md
 
 Every method is tuned by its final accuracy on five seeds (`cases.py`) and judged on twelve others,

@@ -193,6 +193,7 @@ few to tell rules apart: look at the intervals. """
 ### {world}: {d["runs"]} runs
 
 Meant to turn: {a["turns"]} turn, {a["shaded"]} shaded, {a["steady"]} steady. Meant not to:
-{b["steady"]} steady, {b["shaded"]} shaded, {b["turns"]} turn. {few}{noisy}{lost}{gained}{fresh}{made}
+{b["steady"]} steady, {b["shaded"]} shaded, {b["turns"]} turn.
+{few}{noisy}{lost}{gained}{fresh}{made}
 
 {table(head, [row(d["all"]), *[row(r) for r in d["detectors"]]])}{signals}"""
