@@ -27,7 +27,9 @@ def held(world: Mapping[str, Any]) -> dict[str, str]:
     of each file in them, and of the bases that they name.
     """
     names = dict.fromkeys(
-        v.rpartition(":")[0] if ".py:" in v else v for v in _texts(world.values()) if v
+        v.rpartition(":")[0] if ".py:" in v else v
+        for v in (*_texts(world.values()), *_texts((world.get("others") or {}).values()))
+        if v
     )
     found: dict[str, str] = {}
     for name in names:

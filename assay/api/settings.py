@@ -34,7 +34,7 @@ RESERVED = (
 )
 MODEL = (
     *("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat"),
-    *("torch_compile", "fsdp", "fsdp_gather", "trust_remote_code"),
+    *("torch_compile", "fsdp", "fsdp_gather", "trust_remote_code", "others"),
 )
 DATA = (
     "prompts",

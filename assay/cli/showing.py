@@ -26,7 +26,7 @@ NEEDS = {  # the parts of a task, and the flags that bring them
     "demos": ("--demos", "a file of demonstrations"),
     "labelled": ("--demos", "a file of completions labelled true or false"),
     "preference": ("", "a preference model, which some settings read and few worlds have"),
-    "others": ("", "other policies, which some settings read and few worlds have"),
+    "others": ("--others", "other models by name, such as strong=FOLDER, which some settings read"),
     "reply": ("", "a world that replies"),
 }
 FILES = {
@@ -34,6 +34,7 @@ FILES = {
     "pairs": "--pairs pairs.jsonl",
     "demos": "--demos demos.jsonl",
     "labelled": "--demos labelled.jsonl",
+    "others": "--others strong=MODEL",
 }
 FOLDER = "runs/{}"
 WITH = " with your model (embedded worlds have values of their own)"

@@ -89,7 +89,7 @@ class Task:
     rewards = _part("rewards", "--rewards", "proxy rewards")
     pairs = _part("pairs", "--pairs", "preference pairs")
     preference = _part("preference", "--preference", "preference model")
-    others = _part("others", "--world.others", "other named policies")
+    others = _part("others", "--others", "other named policies")
     reply = _part("reply", "--world.reply", "replies (its completions have one turn)")
 
     @property

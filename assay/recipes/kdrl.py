@@ -85,7 +85,8 @@ def recipe(
         beta: Weight of the teacher's term at the first step.
         beta_least: Least weight of the teacher's term.
         decay: By how much the weight falls a step.
-        teacher: Name of one of the world's other policies, or reference for the policy's own start.
+        teacher: Name of another policy (`--others strong=FOLDER`; a world's own), or reference for
+            the policy's own start.
         distil: Which completions the teacher corrects: all, wrong or unsolved.
         estimator: The teacher's term: k2, k3 or k1, see above.
         reward_weight: Weight of the rewards' term; 0 distils alone.
@@ -107,7 +108,7 @@ def recipe(
         )
     if teacher != "reference" and teacher not in task.others:
         raise InputError(
-            f"--teacher is '{teacher}'; it is reference or one of this world's other policies: "
+            f"--teacher is '{teacher}'; it is reference or one of the other policies (--others): "
             f"{', '.join(task.others)}"
         )
     master = task.reference if teacher == "reference" else task.others[teacher]

@@ -8,14 +8,11 @@ here is exact: KL is sampled, gold costs what it costs, and there may be none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
-
-from assay.core import Loop, PromptTexts, Rng, Samples, Task, World
+from assay.core import Loop, PromptTexts, Rng, Task, World
 from assay.data.desirable import unlabelled
 from assay.data.model_trust import trusting
 from assay.models.size import LARGE
@@ -35,6 +32,8 @@ from assay.worlds.device import (
 )
 from assay.worlds.divided import divides, opened
 from assay.worlds.encoder import Encoder
+from assay.worlds.hub_gold import gold_of, kind_of
+from assay.worlds.hub_others import check_others, others_of
 from assay.worlds.hub_reference import check_sampler, reference, vocabulary_of
 from assay.worlds.prompts import read_files
 from assay.worlds.trial import try_rewards
@@ -71,6 +70,8 @@ class HubConfig:
             probability that the first completion is better, asked in both orders; a folder of
             `assay fit --preference-dim`; or the address of an LLM judge (OpenAI-compatible).
         preference_model: The name by which the judge's server knows its model.
+        others: Other models that a recipe reads by name and does not train, such as
+            strong=FOLDER for the teacher of kdrl; they have the policy's tokens.
         gold: A reward model, or match:COLUMN for the right answers in a column of the prompts
             file. It is read in evaluations only.
         held_out: Prompts that no recipe sees; 0 to choose by the model's size, at most a quarter of
@@ -140,6 +141,7 @@ class HubConfig:
     rewards: tuple[str, ...] = ()
     preference: str = ""
     preference_model: str = ""
+    others: Mapping[str, str] = field(default_factory=dict)
     gold: str = ""
     held_out: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -207,6 +209,7 @@ def _world(config: HubConfig) -> World:
     divided = divides(config.fsdp, config.fsdp_gather)
     check_torch_compile(config.torch_compile, config.bits, device, divided=divided)
     sync = check_sampler(config)
+    check_others(config, divided=divided)
     rewards, golds = (
         [opened(r, flag, config, device, divided=divided) for r in some]
         for flag, some in (
@@ -265,6 +268,7 @@ def _world(config: HubConfig) -> World:
         preference=compares,
         pairs=preferences,
         demos=demonstrations,
+        others=others_of(config, vocabulary, device) or None,
         unlabelled=unlabelled(config.demos, [item for _, item in demos]) if config.demos else "",
         rng=Rng(config.seed)("run"),
     )
@@ -272,28 +276,9 @@ def _world(config: HubConfig) -> World:
         "hub",
         task,
         held_out=encoder.prompts(unseen),
-        gold=None if gold is None else _gold(gold),
+        gold=None if gold is None else gold_of(gold),
         golds=() if gold is None else gold.names,
-        gold_kind=_kind(golds),
+        gold_kind=kind_of(golds),
         loop=Loop(max_steps=100, batch_size=16, num_generations=8, learning_rate=1e-6),
         arguments=arguments(config, without=NOT_RECORDED),
     )
-
-
-def _kind(golds: Sequence[Any]) -> str:
-    """The kind of gold, for the record; a reward model is never called gold."""
-    if not golds:
-        return ""
-    return golds[0].kind if isinstance(golds[0], FunctionReward) else "held-out model"
-
-
-def _gold(told: TextRewards) -> Callable[[Samples], Float[Tensor, "K B N"]]:
-    def gold(x: Samples) -> Float[Tensor, "K B N"]:
-        """Scores of the held-out reward model.
-
-        A completion to which it does not apply is an error: a mean over some rows would be another
-        quantity.
-        """
-        return told(x)
-
-    return gold

@@ -66,8 +66,8 @@ class TableConfig:
 
     Attributes:
         seed: Of the world's own numbers.
-        testbed: bag, bandit or trade, a decision process (tomato, chain, grid, road or ticket), or a
-            preference game (game or bag game).
+        testbed: bag, bandit or trade, a decision process (tomato, chain, grid, road or ticket), or
+            a preference game (game or bag game).
         mode: How the proxies fail: shared or idiosyncratic.
         pairs: Preference pairs that the proxies are fitted on.
         noise: Share of the pairs whose label is flipped.
