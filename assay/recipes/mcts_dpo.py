@@ -30,8 +30,8 @@ worst by reward, no search, and hard labels. `--label coin` keeps the search, it
 tosses a coin for which of the two is better: the negative control. `--searcher reference` searches
 with π₀ in all rounds: off-policy.
 
-Steps are the reward's (`step_of`: worlds sums and calculator have them). A completion is sampled to
-its end and cut after its next step, so that a grown child costs a whole completion: count those
+Steps are the reward's (`step_of`); those of text are its lines. A completion is sampled to its end
+and cut after its next step, so that a grown child costs a whole completion: count those
 (`generated`), not nodes. Where a step has few good continuations, the tree has little to decide.
 In world sums the judge of `self` was shown whole solutions at most (`--world.judged`), and no
 unfinished ones: the claim's arms run the ablation without it. They end where pairs of whole

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core import PromptTexts, Samples
@@ -22,6 +22,7 @@ from assay.rewards.folder import ABOUT, describe
 from assay.rewards.function import FunctionReward
 from assay.rewards.http import TIMEOUT, reward_at
 from assay.rewards.text_scorer import TextReward
+from assay.rewards.text_steps import lines
 
 
 def load_reward(folder: str | Path) -> Any:
@@ -236,6 +237,10 @@ class TextRewards:
         if self.cut is None:
             return out
         return torch.where(here & ~samples.ended, out.new_tensor(self.cut), out)
+
+    def step_of(self, samples: Samples) -> Int[Tensor, "B N T"]:
+        """Return each token's step, see `text_steps.lines`."""
+        return lines(samples)
 
     def only(self, members: Sequence[int]) -> TextRewards:
         """Select members. A reward with several is computed whole if any of them is selected."""
