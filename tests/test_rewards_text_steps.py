@@ -27,9 +27,9 @@ def written(*rows: list[int], decode: bool = True) -> Samples:
         prompts,
         action,
         mask,
-        torch.zeros(mask.shape),
-        torch.ones(1, len(rows)).bool(),
-        torch.ones(1, len(rows)).bool(),
+        given=torch.zeros_like(mask),
+        logp=torch.zeros(mask.shape),
+        ended=torch.ones(1, len(rows), dtype=torch.bool),
     )
 
 
