@@ -138,7 +138,7 @@ _WORLD = {"task": "modular", "least": 2, "most": 3, "width": 32, "layers": 1, "p
 _WORLD |= {"sft_steps": 160, "sft_lr": 0.01, "pairs": 16, "prompts": 48, "held_out": 24}
 _WORLD |= {"taught": 1000, "again": 0.4, "rewards": "outcome,short"}
 _RUN = {"max_steps": 20, "batch_size": 16, "num_generations": 8}
-_RATES = (0.00025, 0.0005, 0.001, 0.002)
+_RATES = (0.0001, 0.00025, 0.0005, 0.001)
 
 
 @Claim(
@@ -157,7 +157,7 @@ _RATES = (0.00025, 0.0005, 0.001, 0.002)
     tuned={
         "mine": {"lam": (0.05, 0.1, 0.3), "learning_rate": _RATES},
         "sum": {
-            "aggregate": ("weighted:0.9,0.1", "weighted:0.7,0.3", "weighted:0.5,0.5"),
+            "aggregate": ("weighted:0.95,0.05", "weighted:0.9,0.1", "weighted:0.7,0.3"),
             "learning_rate": _RATES,
         },
         "blind": "mine",

@@ -194,7 +194,7 @@ _ALONE = {
     },
     seeds="100..109",
     tuned={
-        "mine": {"beta": (0.1, 0.3, 1.0, 3.0)},
+        "mine": {"beta": (0.3, 1.0, 3.0, 10.0)},
         "rewards": _RATES,
         "teacher": _RATES,
         "then": _RATES,
