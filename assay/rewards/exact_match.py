@@ -3,8 +3,8 @@
 It is given as `match:COLUMN`. A cell is a text, a number, or a list of these, any of them right.
 Two texts are equal if they are equal after Unicode's compatibility form, ignoring case, blanks, and
 punctuation or quotes at either end; two numbers, with or without thousands separators, if they have
-the same value. The whole completion counts: to search in a longer one, write a function
-(`FILE.py:name`), which gets the column.
+the same value. The whole completion counts: `answer:COLUMN` reads the final answer of a longer one,
+and a function (`FILE.py:name`) gets the column and reads what you like.
 """
 
 from __future__ import annotations
@@ -34,9 +34,16 @@ class ExactMatch(FunctionReward):
     """
 
     kind, partial, open = "verifier", False, False
+    prefix = PREFIX
 
     def __init__(self, column: str):
-        self.column, self.takes, self.names = column, {column}, (f"match {column}",)
+        self.column, self.takes = column, {column}
+        self.names = (f"{self.prefix.rstrip(':')} {column}",)
+
+    @property
+    def spec(self) -> str:
+        """How it was given."""
+        return f"{self.prefix}{self.column}"
 
     def possible(
         self,
@@ -58,14 +65,14 @@ class ExactMatch(FunctionReward):
         """
         if self.column not in columns:
             raise InputError(
-                f"--{flag} is '{PREFIX}{self.column}', and {file} has no column '{self.column}'; "
+                f"--{flag} is '{self.spec}', and {file} has no column '{self.column}'; "
                 f"it {has(self.column, columns)}"
             )
         for p in places:
             cell = columns[self.column][p]
-            if not accepted(cell):
+            if not self.accepted(cell):
                 raise InputError(
-                    f"--{flag} is '{PREFIX}{self.column}', and prompt {p} of {file} (counted from "
+                    f"--{flag} is '{self.spec}', and prompt {p} of {file} (counted from "
                     f"0) has {cell!r:.40} in that column; give every prompt a text, a number, or a "
                     "list of them"
                 )
@@ -84,12 +91,20 @@ class ExactMatch(FunctionReward):
         """
         if self.column not in (columns or {}):
             raise InputError(
-                f"'{PREFIX}{self.column}' reads a column '{self.column}', and these prompts have "
+                f"'{self.spec}' reads a column '{self.column}', and these prompts have "
                 f"{', '.join(sorted(columns or {})) or 'no columns'}; give prompts that have it"
             )
         cells = (columns or {})[self.column]
-        right = [normal(r) in accepted(c) for r, c in zip(responses, cells, strict=True)]
+        right = [self.said(r) in self.accepted(c) for r, c in zip(responses, cells, strict=True)]
         return torch.tensor([[float(x) for x in right]])
+
+    def accepted(self, cell: Any) -> set[str]:
+        """Return the answers that a cell accepts, in normal form; none where it holds none."""
+        return accepted(cell)
+
+    def said(self, response: str) -> str:
+        """Return a response's answer in normal form."""
+        return normal(response)
 
 
 def accepted(cell: Any) -> set[str]:

@@ -18,6 +18,7 @@ from assay.registry.functions import function_in_file
 from assay.registry.live import PYTHON, Live
 from assay.rewards import fitted_preference
 from assay.rewards.exact_match import PREFIX, ExactMatch
+from assay.rewards.final_answer import FinalAnswer
 from assay.rewards.folder import ABOUT, describe
 from assay.rewards.function import FunctionReward
 from assay.rewards.http import TIMEOUT, reward_at
@@ -107,9 +108,10 @@ def open_reward(
     """Open a reward of text.
 
     Args:
-        spec: `FILE.py:name`, `http://host:port/path`, `match:COLUMN`, a folder that `assay fit`
-            wrote, a folder or hub name of an AutoModelForSequenceClassification with one logit, a
-            function with TRL's signature, or a reward that is open already; also as a `Live` name.
+        spec: `FILE.py:name`, `http://host:port/path`, `match:COLUMN`, `answer:COLUMN`, a folder
+            that `assay fit` wrote, a folder or hub name of an AutoModelForSequenceClassification
+            with one logit, a function with TRL's signature, or a reward that is open already; also
+            as a `Live` name.
         flag: The flag that gave it, for the messages.
         timeout: Seconds that one call of a server may take.
 
@@ -141,6 +143,8 @@ def _opened(spec: str | Callable[..., Any], flag: str, name: str, timeout: float
         return reward_at(spec, flag, timeout=timeout)
     if spec.startswith(PREFIX):
         return ExactMatch(spec.removeprefix(PREFIX))
+    if spec.startswith(FinalAnswer.prefix):
+        return FinalAnswer(spec.removeprefix(FinalAnswer.prefix))
     if ".py:" in spec or spec.endswith(".py"):
         return FunctionReward(function_in_file(spec, flag), spec.rpartition(":")[2])
     if (Path(spec) / ABOUT).is_file():

@@ -72,7 +72,7 @@ def _told(spec: Any, reward: TextReward) -> dict[str, Any]:
     """What is known of one reward."""
     text = spec if isinstance(spec, str) else ""
     path = text.rpartition(":")[0] if ".py:" in text else text
-    remote = text.startswith(("http://", "https://", "match:"))
+    remote = text.startswith(("http://", "https://", "match:", "answer:"))
     found = {} if remote or not path else digests(path)
     template = getattr(reward, "template", None)
     tokenizer = getattr(reward, "tokenizer", None)

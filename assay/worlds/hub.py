@@ -65,15 +65,16 @@ class HubConfig:
         demos: A file of demonstrations; those of held-out prompts are left out. Recipe kto reads
             completions labelled true or false (prompt, completion, label) from it.
         rewards: Reward models, each FILE.py:name, http://host:port/path, a folder of `assay fit`,
-            or a classifier's folder or model id.
+            answer:COLUMN for right final answers, or a classifier's folder or model id.
         preference: FILE.py:name of a function name(prompts, first, second) that returns the
             probability that the first completion is better, asked in both orders; a folder of
             `assay fit --preference-dim`; or the address of an LLM judge (OpenAI-compatible).
         preference_model: The name by which the judge's server knows its model.
         others: Other models that a recipe reads by name and does not train, such as
             strong=FOLDER for the teacher of kdrl; they have the policy's tokens.
-        gold: A reward model, or match:COLUMN for the right answers in a column of the prompts
-            file. It is read in evaluations only.
+        gold: A reward model, or the right answers in a column of the prompts file: match:COLUMN
+            for a whole completion, answer:COLUMN for the final answer of a longer one. It is read
+            in evaluations only.
         held_out: Prompts that no recipe sees; 0 to choose by the model's size, at most a quarter of
             the file; -1 for none, where nothing is to be measured.
         columns: Names of columns in your files, such as prompt=question.
