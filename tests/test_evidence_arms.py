@@ -88,3 +88,9 @@ def test_a_pilot_outlives_the_delta_that_is_set_by_it(tmp_path: Path) -> None:
         spec.loader.exec_module(module)
         said.append(text(module.claim))
     assert said[0] == said[1] != said[2]
+
+
+def test_a_world_without_pairs_spends_none() -> None:
+    seed = Seed(catalogue.load_world("table"), 0, {})
+    assert seed.pairs({"world.testbed": "trade", "world.members": 2, "world.prompts": 4}) == 0
+    assert seed.pairs({"world.pairs": 17}) == 17

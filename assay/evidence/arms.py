@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from assay.core import Loop, World
-from assay.errors import InputError
+from assay.errors import InputError, Missing
 from assay.evaluation.measure import measure
 from assay.registry import catalogue
 from assay.worlds.refit import refitted
@@ -68,9 +68,14 @@ class Seed:
         return self.arms[key]
 
     def pairs(self, arguments: Mapping[str, Any]) -> int:
-        """How many preference pairs an arm's world has; arguments as of `arm`."""
-        found = self._world(arguments)[0].task.pairs
-        return 0 if found is None else len(found)
+        """How many preference pairs an arm's world has, 0 where there are none; arguments as of
+        `arm`.
+        """
+        task = self._world(arguments)[0].task
+        try:
+            return len(task.pairs)
+        except Missing:
+            return 0
 
     def _world(self, arguments: Mapping[str, Any]) -> tuple[World, dict[str, Any]]:
         """An arm's world, with reward models fitted anew where it says so, and the arguments that
