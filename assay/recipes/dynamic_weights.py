@@ -219,7 +219,7 @@ _MOVING = ("hypervolume", "gradient", "drift")
         **{k: ("dynamic_weights", {**_SHORT, "weights": w}) for k, w in _SWEEP.items()},
     },
     worlds=("table",),
-    on={"table": {"testbed": "trade", "members": 2, "prompts": 4}},
+    on={"table": {"testbed": "trade", "members": 2, "prompts": 4, "bend": 1.0}},
     # in shares of what the exact front dominates
     least={
         "hypervolume over fixed": 0.03,
