@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +16,10 @@ from assay.formulas.gradient_bandit import (
     sampled_gradient,
     second_moment,
 )
-from assay.recipes.gradient_bandit import gap, slope, study
+from assay.recipes.gradient_bandit import gap, paper, slope, study
 from assay.worlds.study import world
 
+ROOT = Path(__file__).parents[1]
 MEAN = torch.tensor([0.2, 0.35, 0.5, 0.8], dtype=torch.float64)
 
 
@@ -97,3 +100,9 @@ def test_bad_input_is_named() -> None:
             line(**constants)
     with pytest.raises(ValueError, match="same mean"):
         growth_constant(torch.tensor([0.5, 0.5]))
+
+
+def test_the_recipe_and_its_result_name_the_paper_whose_law_runs() -> None:
+    """arXiv:2402.17235 proves the growth of the noise and the rate 1/t; that is its title."""
+    result = json.loads((ROOT / "claims" / "gradient_bandit.study.json").read_text("utf-8"))
+    assert paper.title == result["title"] == "Stochastic Gradient Succeeds for Bandits"

@@ -5,7 +5,8 @@
 The theorem says yes, almost surely, without entropy bonus, baseline or decay, because the noise
 goes with the progress: E‖ĝ‖² ≤ C·‖∇J‖ (`formulas.gradient_bandit`). It is proved for η ≤ 1/(5C) =
 Δ²/(40·K^{3/2}·R³), which is 4·10⁻⁵ for the four arms here: far too small to be run. What is run is
-a step that is larger by orders.
+a step that is larger by orders. For every constant step a later paper (Mei et al., "Small steps no
+more", arXiv:2502.07141) proves convergence; the rate of 1/t is this one's.
 
 `decay` 0 is the constant step, ½ is η/√t. `noise` constant is the control: the exact gradient plus
 normal noise that stays as large as the sampled gradient's at the start. A line has the mean
@@ -36,9 +37,7 @@ from torch import Tensor
 from assay.core import Claim, InputError, Paper, Rng, World
 from assay.formulas.gradient_bandit import exact_gradient, sampled_gradient, second_moment
 
-paper = Paper(
-    "Stochastic gradient bandit with a constant step", "Mei et al.", 2024, "arXiv:2402.17235"
-)
+paper = Paper("Stochastic Gradient Succeeds for Bandits", "Mei et al.", 2024, "arXiv:2402.17235")
 reduces = {}
 CHUNK = 500  # steps whose random numbers are drawn at once
 READ = 4  # the last doublings of t that the slope is fitted to
