@@ -260,6 +260,16 @@ def test_trl_s_normalize_then_sum() -> None:
         flat.append(sum(c * (g[n] - fmean(g)) / (stdev(g) + 1e-4) for g, c in groups))
     assert found.flatten().tolist() == pytest.approx(whitened(flat))
 
+    gone = second.clone()  # nanmean, nanstd and nansum
+    gone[0, 1], gone[1] = torch.nan, torch.nan
+    found = decoupled(torch.stack([REWARD, gone]), PRESENT, weights=w)
+    alone = decoupled(REWARD[None], PRESENT)
+    torch.testing.assert_close(found[1], alone[1])
+    assert float(found[0, 1]) == float(alone[0, 1])
+    known = [0.0, 9.0]
+    z = [0.5 * (x - fmean(known)) / (stdev(known) + 1e-4) for x in known]
+    assert (found - alone)[0, [0, 2]].tolist() == pytest.approx(z)
+
 
 def test_verl_s_kl_cov_and_clip_cov() -> None:
     """kl_cov: the tokens of the largest covariance, and |log-ratio| added on them alone. clip_cov:

@@ -221,10 +221,11 @@ def decoupled(
 
     Standardising the sum instead lets completions of different rewards have one advantage, and the
     reward of the larger deviation decides. Here no reward's unit matters, the weights alone.
-    GDPO whitens the result over the batch.
+    An objective that does not apply to a completion adds nothing to it, and takes no part in the
+    mean and the deviation of the others. GDPO whitens the result over the batch.
 
     Args:
-        rewards: Of M objectives `[M, B, N]`.
+        rewards: Of M objectives `[M, B, N]`; NaN where one does not apply.
         present: Which completions count `[B, N]`.
         weights: w, one an objective; none for 1 each.
         eps: Added to each standard deviation.
@@ -241,8 +242,9 @@ def decoupled(
     w = weights or (1.0,) * len(rewards)
     if len(w) != len(rewards):
         raise ValueError(f"there are {len(w)} weights and {len(rewards)} rewards; give one each")
-    each = [
-        c * group_standardised(r, present, eps=eps, ddof=ddof)
-        for c, r in zip(w, rewards, strict=True)
-    ]
+    each = []
+    for c, r in zip(w, rewards, strict=True):
+        applies = present & ~torch.isnan(r)
+        known = torch.where(applies, r, r.new_zeros(()))
+        each.append(c * group_standardised(known, applies, eps=eps, ddof=ddof))
     return torch.stack(each).sum(0)

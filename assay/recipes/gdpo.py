@@ -6,7 +6,8 @@ GRPO standardises the weighted sum: completions that differ in what they are rew
 have one advantage, and a reward of a large deviation drowns the others. Against `grpo` it changes
 the advantage alone. The whitening over the batch keeps the advantage's size the same however many
 rewards there are; it is over completions (÷ n), and `whitened` switches it off. The rewards are the
-task's first `members` reward models.
+task's first `members` reward models. One that does not apply to a completion adds 0 to it, as in
+TRL, and is left out of its group's mean and deviation.
 
 The paper also conditions an easy reward on a hard one (r_easy counts where r_hard is above a
 threshold); that is a change of the reward, see `gated_rewards`, and not here.
@@ -38,6 +39,7 @@ from assay.loops import (
     require_group,
     with_reference_logp,
 )
+from assay.loops.missing import note_missing
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -77,11 +79,12 @@ def recipe(
         raise InputError(
             f"--weights has {len(weights)} numbers and there are {count} rewards; give one each"
         )
-    w = torch.tensor(weights or (1.0,) * count)
+    w, each = torch.tensor(weights or (1.0,) * count), task.rewards.only(range(count))
 
     def reward(x: Samples) -> Tensor:
-        scores = several(x)
+        scores = each(x)  # not filled in: another reward would count twice in its place
         require_group(scores[0])
+        note_missing(x, x.present & torch.isnan(scores).all(0))
         return decoupled(scores, x.present, weights=tuple(weights))
 
     def advantage(reward: Tensor, x: Samples) -> Tensor:
