@@ -30,6 +30,25 @@ def test_a_paper_is_the_sum_of_its_prompts_rewards_on_one_scale() -> None:
     assert not none.any()
 
 
+def test_the_released_division_is_by_the_deviation_of_a_bundle_s_scores() -> None:
+    """As released: std of the papers' scores, ÷ (n − 1); bundles of equal papers are left alone."""
+    total = torch.tensor([[0.0, 1.0, 5.0], [2.0, 2.0, 2.0]], dtype=torch.float64)
+    some = torch.tensor([[True, True, True], [True, True, False]])
+    assert risk_po.spread(total, some).flatten().tolist() == pytest.approx([math.sqrt(7), 1.0])
+    seen: list[Any] = []
+
+    def spied(R: Any, some: Any) -> Any:
+        seen.append(R)
+        return real(R, some)
+
+    real = risk_po.spread
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(risk_po, "spread", spied)
+        last(divide=True)
+    assert len(seen) == 1 and (seen[0] >= 0).all(), "advantages with the natural baseline are ≤ 0"
+    assert (seen[0] > 0).any()
+
+
 def last(**constants: Any) -> dict[str, Any]:
     """Statistics of one step."""
     loop = replace(loop_of(risk_po), max_steps=1)

@@ -22,10 +22,10 @@ and `baseline` mean takes the mean of A over the batch away. Quantiles are share
 are not equally hard.
 
 Where the released code differs from the paper. It runs one data set without the natural baseline
-(`baseline` none), divides A by the deviation of the bundle's papers (`divide`), and can share A
-among a paper's completions by A·(r_i − r̄_i)/Σ(r − r̄), which explodes where the sum is nearly 0;
-that is not here. The last prompts of a batch that fill no bundle are one of their own, and its sum
-is scaled to B prompts.
+(`baseline` none), divides A by the deviation of R over the bundle's papers (`divide`), and can
+share A among a paper's completions by A·(r_i − r̄_i)/Σ(r − r̄), which explodes where the sum is
+nearly 0; that is not here. The last prompts of a batch that fill no bundle are one of their own,
+and its sum is scaled to B prompts.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def recipe(
         gamma: Step γ of the quantiles, in units of a bundle's reward.
         baseline: natural, the paper's constant, with which no advantage is above 0; none; or mean,
             without the batch's mean.
-        divide: Divide a paper's advantage by the deviation of its bundle's, as released.
+        divide: Divide a paper's advantage by the deviation of its bundle's scores, as released.
         shift: Added to every advantage; a control.
         epsilon_low: The completion's ratio is clipped below at 1 − epsilon_low.
         epsilon_high: The completion's ratio is clipped above at 1 + epsilon_high.
@@ -110,7 +110,7 @@ def recipe(
             natural=baseline != "none",
         )
         if divide:
-            A = torch.where(some, A / spread(A, some), 0.0)
+            A = torch.where(some, A / spread(total, some), 0.0)
         carry.low, carry.high = (
             quantile_step(seen, quantile=q, level=s, rate=gamma)
             for q, s in ((carry.low, a), (carry.high, b))
@@ -177,10 +177,10 @@ def papers(reward: Tensor, present: Tensor, which: Tensor, size: int) -> tuple[T
     return size * total / count.clamp(min=1), count > 0
 
 
-def spread(A: Tensor, some: Tensor) -> Tensor:
+def spread(R: Tensor, some: Tensor) -> Tensor:
     """Deviation of each bundle's papers `[G,1]`, and 1 where they are all equal."""
     n = some.sum(1, keepdim=True).clamp(min=1)
-    d = torch.where(some, A - torch.where(some, A, 0.0).sum(1, keepdim=True) / n, 0.0)
+    d = torch.where(some, R - torch.where(some, R, 0.0).sum(1, keepdim=True) / n, 0.0)
     s = (d.square().sum(1, keepdim=True) / (n - 1).clamp(min=1)).sqrt()
     return torch.where(s > 1e-12, s, 1.0)
 
