@@ -1,7 +1,7 @@
 """Dr. GRPO: GRPO without its two biases, the division by the deviation and by the length.
 
     A_i = r_i − mean(r)
-    L   = (1/(#completions·L_max))·Σ_i Σ_t −min(ρ·A, clip(ρ, 1−ε_low, 1+ε_high)·A) + β·k3
+    L   = (1/(#completions·L_max))·Σ_i Σ_t [−min(ρ·A, clip(ρ, 1−ε_low, 1+ε_high)·A) + β·k3]
 
 GRPO divides a completion's loss by its own length, so that a long wrong completion is punished less
 for each of its tokens, and wrong completions grow; it divides advantages by the group's deviation,
@@ -14,8 +14,8 @@ loss, 0 by default, as in the paper's runs.
 
 Where other code differs. TRL's `loss_type="dr_grpo"` changes the aggregation alone and keeps
 dividing by the deviation unless `scale_rewards` is off. The paper's own code takes the generation
-budget for L_max. With Adam a constant factor of the loss changes next to nothing, so that
-`max_length` matters beside a KL term that is not divided by it, and with gradient clipping.
+budget for L_max. The KL term is divided by it too, here and in TRL, and with Adam a constant factor
+of the loss changes next to nothing, so that `max_length` matters where gradients are clipped.
 """
 
 from __future__ import annotations
