@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from test_contract import SMALL, drive, small_world
+from test_loops_own_logp import task as half
 
+from assay.core import Loop
 from assay.errors import InputError
 from assay.formulas.low_probability import plausible, shielded, unlikely
 from assay.recipes import lp_reg
@@ -49,6 +51,18 @@ def test_the_pull_rests_at_the_proxy_and_without_it_is_the_plain_loss() -> None:
         assert float(g) == pytest.approx(1.5), "−A·ρ at ρ = 1"
     with pytest.raises(ValueError, match="beta is -1"):
         shielded(proxy, proxy, zero, proxy, beta=-1.0)
+
+
+def test_in_half_precision_a_proxy_that_cuts_nothing_pulls_at_nothing() -> None:
+    """Decoding and scoring round apart there; with κ = 0 the proxy is the policy itself."""
+    loop = Loop(max_steps=1, batch_size=2, num_generations=3)
+
+    def stats(**given: Any) -> dict[str, Any]:
+        return dict(next(lp_reg.recipe(half(torch.bfloat16), beta=100.0, loop=loop, **given)).stats)
+
+    plain, held = stats(share=0.0), stats(share=1.0, threshold=0.0)
+    assert held["lp/held"] > 0 == held["lp/cut"]
+    assert held["grad_norm"] == pytest.approx(plain["grad_norm"], rel=1e-6)
 
 
 LOOP = replace(SMALL, epochs=2, mini_batch_size=3, learning_rate=0.01)

@@ -79,13 +79,15 @@ def recipe(
     def prepare(batch: Rollouts) -> Rollouts:
         x = batch.samples
         a = standardised(batch.reward, x).expand_as(x.logp)
-        proxy, cut = torch.full_like(x.logp, -torch.inf), torch.zeros_like(x.logp)
+        lift, cut = torch.full_like(x.logp, -torch.inf), torch.zeros_like(x.logp)
         if share:
             for t, here, logp in next_decisions(batch.policy, x, by="lp_reg"):
                 kept = plausible(logp, threshold=threshold)
-                own = kept.gather(-1, x.action[..., t, None])[..., 0]
-                proxy[..., t] = torch.where(here, own, -torch.inf).to(proxy)
+                own = kept.gather(-1, x.action[..., t, None])[..., 0] > -torch.inf
                 mass = torch.where(kept > -torch.inf, 0.0, logp.exp()).sum(-1)
+                # log π_proxy − log π_old: in half precision a pass that decodes rounds apart from
+                # the one that is learned from, and a difference of the two would be mostly that
+                lift[..., t] = torch.where(here & own, -torch.log1p(-mass), -torch.inf).to(lift)
                 cut[..., t] = torch.where(here, mass, 0.0).to(cut)
         bad = x.mask & (a < 0)
         key = x.logp
@@ -93,16 +95,16 @@ def recipe(
             at = [torch.arange(n).view(-1, *[1] * (2 - d)) for d, n in enumerate(x.mask.shape)]
             key = task.rng("shuffled", batch.step).uniform(*at, dtype=torch.float64).to(key.device)
         # what is cut off has no proxy: it stays as it is
-        held = unlikely(key, bad, share=share) & (proxy > -torch.inf)
+        held = unlikely(key, bad, share=share) & (lift > -torch.inf)
         tokens = x.mask.sum().clamp(min=1)
         batch.stats["lp/held"] = float(held.sum() / tokens)
         batch.stats["lp/cut"] = float(cut.sum() / tokens)
-        toward = torch.where(held, proxy, x.logp)
-        batch.advantage = torch.stack([a, held.to(a.dtype), toward], -1)
+        batch.advantage = torch.stack([a, held.to(a.dtype), torch.where(held, lift, 0.0)], -1)
         return batch
 
     def surrogate(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
-        a, held, toward = advantage[..., 0], advantage[..., 1] > 0, advantage[..., 2]
+        a, held = advantage[..., 0], advantage[..., 1] > 0
+        toward = rows.logp + advantage[..., 2]
         plain = clipped_surrogate(logp, rows, a, low=epsilon_low, high=epsilon_high)
         below = held & (logp.detach() < toward)
         return torch.where(below, shielded(logp, rows.logp, a, toward, beta=beta), plain)
