@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from small import small_world
+from small import BANDIT, small_world
 from test_contract import drive, loop_of
 
 from assay.core import InputError
+from assay.formulas.decoupled import decoupled, length_log_weights
 from assay.loops import proxy_score
 from assay.recipes import drpo, knapsack, rewriting
+from assay.worlds import table
 
 
 def stats(module: Any, **constants: Any) -> list[dict[str, Any]]:
@@ -43,6 +45,32 @@ def test_drpo_learns_from_mixed_prompts_and_its_control_deals_lengths_among_righ
     assert out.tolist() == [[4.0, 2.0, 1.0, 3.0]]
     with pytest.raises(InputError, match="--tau"):
         stats(drpo, tau=0.0)
+
+
+class Half:
+    """Even first tokens are right answers to the first two rows, and all answers to the others."""
+
+    names, partial = ("half",), False
+
+    def __call__(self, samples: Any) -> torch.Tensor:
+        easy = samples.prompts.row[:, None] >= 2
+        return (easy | (samples.action[..., 0] % 2 == 0)).double()[None]
+
+
+def test_drpo_s_mean_is_over_all_prompts_and_only_mixed_ones_have_a_contrast() -> None:
+    loop = replace(loop_of(drpo), max_steps=1, batch_size=4, num_generations=6, epochs=1)
+    loop = replace(loop, mini_batch_size=0)
+    task = table.world(seed=0, **BANDIT).task.replaced(rewards=Half())
+    task = task.replaced(prompts=task.prompts[:4])
+    x = task.reference.sample(task.batch(loop, 0), 6, task.rng("sample", 0))
+    right = task.rewards(x)[0] > 0.5
+    weight = length_log_weights(x.lengths, longest=9)
+    values = decoupled(x.logp.sum(-1) / x.lengths, right, x.present, weight)
+    mixed = right.any(1) & ~right.all(1)
+    assert 0 < mixed.sum() < 4
+    said = next(drpo.recipe(task, longest=9, loop=loop)).stats
+    assert said["loss"] == pytest.approx(float(values[mixed].sum()) / 4, rel=1e-5)
+    assert said["drpo/frac_mixed"] == float(mixed.double().mean())
 
 
 def test_a_weighted_proxy_is_the_weighted_sum_of_the_first_rewards() -> None:

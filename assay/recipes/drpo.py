@@ -10,11 +10,13 @@ A reward that subtracts length from correctness and then takes the group's mean 
 long answer a negative advantage, below a short wrong one's at times. Here no right answer is ever
 pushed down: length only divides what right answers share. λ = ∞ is the objective without length.
 
-There are no advantages and no ratios. A prompt's loss is one number; the mean is over prompts that
-have answers of both kinds. Scores are means over tokens. The KL is to the sampler, so it is 0 until
-a batch is used a second time (`epochs`). It is taken by prompt here, where the released code takes
-one of the mini-batch: a coefficient that depends on other rows would make the run depend on how it
-is split into micro-batches.
+There are no advantages and no ratios. A prompt's loss is one number; the mean is over all prompts,
+also those whose answers are all of one kind: they have the KL alone. Where no prompt has answers of
+both kinds there is no update. Scores are means over tokens. The KL is to the sampler, so it is 0
+until a batch is used a second time (`epochs`). It is taken by prompt here, where the released code
+takes one of the mini-batch: a coefficient that depends on other rows would make the run depend on
+how it is split into micro-batches. A prompt's own estimate is noisier, so that more of what exceeds
+δ is noise.
 
 Where the released code differs. It divides lengths by the padded width of a batch, so that weights
 depend on what else is in it; here L_max is `longest`, by default the policy's own limit. The value
@@ -95,7 +97,7 @@ def recipe(
         batch.stats["drpo/frac_mixed"] = float(mixed.double().mean())
         if bool(good.any()):
             batch.stats["drpo/right_length"] = float(x.lengths[good].double().mean())
-        return batch[mixed]
+        return batch if bool(mixed.any()) else batch[mixed]
 
     def loss(logp: Tensor, rows: Samples, about: Tensor) -> Tensor:
         count = rows.lengths.clamp(min=1)
