@@ -9,8 +9,9 @@ import pytest
 import torch
 from small import BANDIT, small_world
 from test_contract import drive, loop_of
+from test_loops_own_logp import task as half
 
-from assay.core import InputError
+from assay.core import InputError, Loop
 from assay.formulas.decoupled import decoupled, length_log_weights
 from assay.loops import proxy_score
 from assay.recipes import drpo, knapsack, rewriting
@@ -71,6 +72,13 @@ def test_drpo_s_mean_is_over_all_prompts_and_only_mixed_ones_have_a_contrast() -
     said = next(drpo.recipe(task, longest=9, loop=loop)).stats
     assert said["loss"] == pytest.approx(float(values[mixed].sum()) / 4, rel=1e-5)
     assert said["drpo/frac_mixed"] == float(mixed.double().mean())
+
+
+def test_in_half_precision_the_knapsack_s_ratio_is_1_before_the_first_update() -> None:
+    """The mean of a prompt's standardised advantages is 0, and so is its loss at ρ = 1."""
+    loop = Loop(max_steps=1, batch_size=2, num_generations=3)
+    said = next(knapsack.recipe(half(torch.bfloat16), loop=loop)).stats
+    assert abs(said["loss"]) < 1e-6 < said["grad_norm"]
 
 
 def test_a_weighted_proxy_is_the_weighted_sum_of_the_first_rewards() -> None:

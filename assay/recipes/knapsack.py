@@ -37,6 +37,7 @@ from assay.formulas.advantage import group_standardised
 from assay.formulas.budget import allocate
 from assay.formulas.reduce import per_completion_token, per_prompt_token
 from assay.loops import Rollouts, clipped_surrogate, online, proxy_score, require_group
+from assay.loops.own_logp import rounds_apart, scored
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -94,7 +95,7 @@ def recipe(
         wide = int(n.max())
         each = wide if bool((n == wide).all()) else n
         x: Samples = policy.sample(prompts, each, task.rng("sample", number))
-        return x
+        return scored(policy, x) if rounds_apart(policy) else x
 
     def after(batch: Rollouts) -> None:
         x, here = batch.samples, batch.samples.present
