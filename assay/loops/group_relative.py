@@ -32,6 +32,7 @@ def group_relative(
     advantage: Callable[[Tensor, Samples], Tensor] = standardised,
     reduce: Callable[[Tensor], Tensor] = per_completion_token,
     beta: float = 0.0,
+    kl_weight: Callable[[Samples], Tensor] | None = None,
     member: int = 0,
     aggregate: str = "",
     prepare: Callable[[Rollouts], Rollouts] | None = None,
@@ -48,6 +49,8 @@ def group_relative(
         advantage: `advantage(reward, samples) → [B,N,1]` or `[B,N,T]`. Default: GRPO's.
         reduce: Weights of the loss. Default: a mean over tokens, then over completions.
         beta: Weight of k3 in the loss; with 0 the reference is not read.
+        kl_weight: `kl_weight(rows) → [B,N,1]` or `[B,N,T]`: a factor of k3 by completion or token,
+            taken from what `prepare` has put into `rows.extra`. Default: 1.
         member: Index of the reward model that is the proxy.
         aggregate: Combine all reward models instead, see `proxy_score`.
         prepare: `prepare(batch) → batch`, before the advantages are taken.
@@ -61,7 +64,8 @@ def group_relative(
             return value
         reference = with_reference_logp(task.reference, rows).logp
         record_kl(logp, reference, rows.mask)
-        return value + beta * k3(logp, reference)
+        term = k3(logp, reference)
+        return value + beta * (term if kl_weight is None else kl_weight(rows) * term)
 
     yield from online(
         task,
