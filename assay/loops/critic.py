@@ -14,11 +14,11 @@ from assay.engine.descend import Index
 from assay.formulas.advantage import gae, returns_to_go, whiten
 from assay.formulas.divergence import k1
 from assay.formulas.reduce import per_token
-from assay.formulas.surrogate import value_clipped
 from assay.loops.online import Rollouts
 from assay.loops.reference import reference_logp
 from assay.loops.statistics import record_kl
 from assay.loops.updates import update
+from assay.loops.value_forms import Scalar, ValueForm
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Gae:
     gamma: float = 1.0
     lam: float = 0.95
     value_clip: float = 0.2
+
+
+_SCALAR = Scalar()
 
 
 class Scale:
@@ -99,6 +102,7 @@ class Critic:
         by: The recipe's name, for the message where the policy can have no value head.
         heads: K.
         gae: Discount, λ and clip.
+        form: How a head says its value, and what it is fitted by.
 
     Raises:
         InputError: The policy can have no value head.
@@ -107,12 +111,25 @@ class Critic:
         Cooperative, Multi-Agent Games", arXiv:2103.01955, 2021; without it in Schulman et al.
     """
 
-    def __init__(self, task: Task, loop: Loop, *, by: str, heads: int = 1, gae: Gae = Gae()):
+    def __init__(
+        self,
+        task: Task,
+        loop: Loop,
+        *,
+        by: str,
+        heads: int = 1,
+        gae: Gae = Gae(),
+        form: ValueForm = _SCALAR,
+    ):
         policy = require(task.reference, HasValueHead, by)
-        self.head = policy.value_head(heads, task.rng("critic"))
-        self.optimiser = loop.optimiser(self.head)
+        self.head = policy.value_head(heads * form.outputs, task.rng("critic"))
+        self.optimiser, self.form = loop.optimiser(self.head), form
         self.task, self.loop, self.gae, self.scale = task, loop, gae, Scale(heads)
         task.carry.keep(critic=self.head, critic_opt=self.optimiser, critic_scale=self.scale)
+
+    def _outputs(self, x: Samples) -> Tensor:
+        """What the heads say before each decision, `[B,N,T+1,K,outputs]`."""
+        return self.head(x).unflatten(-1, (-1, self.form.outputs))
 
     @torch.no_grad()
     def learn(self, rewards: Tensor, x: Samples, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -127,15 +144,17 @@ class Critic:
             step: The step, whose order of minibatches the fit takes.
 
         Returns:
-            (advantages `[B,N,T,K]`, {"value_loss": mean over updates, summed over heads, in
-            variances of the returns}).
+            (advantages `[B,N,T,K]`, statistics). "value_loss" is the loss, a mean over updates,
+            summed over heads: in variances of the returns where it is a squared error, else in
+            nats. "explained_variance" is that of the returns by the values from before the update,
+            1 − Var(G − V)/Var(G), a mean over the heads whose returns vary.
         """
         gamma, lam = self.gae.gamma, self.gae.lam
         each = rewards.unbind(-1)
         paid = torch.stack([returns_to_go(r, x.mask, gamma=gamma) for r in each], -1)
         self.scale.see(paid[x.mask])
         mean, deviation = self.scale.mean.to(paid), self.scale.deviation.to(paid)
-        standard = self.head(x)  # [B,N,T+1,K]
+        standard = self.form.values(self._outputs(x))  # [B,N,T+1,K]
         values = mean + deviation * standard
         advantage = torch.stack(
             [
@@ -149,16 +168,38 @@ class Critic:
         target = torch.where(deviation > 0, above + standard[..., :-1, :], 0.0)
 
         def loss(rows: Samples, i: Index) -> Tensor:
-            old, new = standard[i][..., :-1, :], self.head(rows)[..., :-1, :]
-            return value_clipped(new, old, target[i], clip=self.gae.value_clip).sum(-1)
+            old, new = standard[i][..., :-1, :], self._outputs(rows)[..., :-1, :, :]
+            return self.form.loss(new, old, target[i], clip=self.gae.value_clip).sum(-1)
 
         rng = self.task.rng("minibatch", step)
         fit = update(self.optimiser, loss, x, self.loop, rng, reduce=per_token, split="completions")
-        return advantage, {"value_loss": fit["loss"]}
+        stats = {"value_loss": fit["loss"]}
+        seen = explained_variance(paid[x.mask], values[..., :-1, :][x.mask])
+        if bool((known := seen.isfinite()).any()):
+            stats["explained_variance"] = float(seen[known].mean())
+        return advantage, stats
+
+
+def explained_variance(returns: Tensor, values: Tensor) -> Tensor:
+    """1 − Var(G − V)/Var(G) of n decisions: 1 where values are the returns, 0 where they are equal.
+
+    Args:
+        returns: G `[n,K]`.
+        values: V `[n,K]`.
+
+    Returns:
+        `[K]`; NaN where returns are all equal.
+    """
+    if not len(returns):
+        return returns.new_full(returns.shape[1:], torch.nan)
+    spread = returns.var(0, correction=0)
+    left = (returns - values).var(0, correction=0)
+    equal = (returns == returns[:1]).all(0)
+    return torch.where(equal, torch.nan, 1 - left / spread)
 
 
 def with_critic(
-    task: Task, loop: Loop, *, by: str, beta: float, gae: Gae
+    task: Task, loop: Loop, *, by: str, beta: float, gae: Gae, form: ValueForm = _SCALAR
 ) -> Callable[[Rollouts], Rollouts]:
     """Return PPO's `prepare` of the online loop: whitened advantages by GAE, and the critic's fit.
 
@@ -167,12 +208,13 @@ def with_critic(
 
     Args:
         task: The run's.
-        loop: Constants of the optimisation.
+        loop: Constants of the critic's optimisation.
         by: The recipe's name.
         beta: Weight β of the KL penalty in the reward, in units of the reward a nat.
         gae: Discount, λ and clip.
+        form: How the critic says its value, and what it is fitted by.
     """
-    critic = Critic(task, loop, by=by, gae=gae)
+    critic = Critic(task, loop, by=by, gae=gae, form=form)
 
     def prepare(batch: Rollouts) -> Rollouts:
         x = batch.samples

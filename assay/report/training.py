@@ -37,6 +37,7 @@ SHOWN = {
     "sampling/effective_sample_size": "engine: effective sample size (share)",
     "sampling/frac_clipped": "engine: share of importance ratios clipped",
     "value_loss": "critic’s loss",
+    "explained_variance": "variance of returns that the critic explains (share)",
     "skipped": "updates skipped",
 }
 
