@@ -190,7 +190,7 @@ class CausalDecoding:
         at = self.place[rows]
         self.action[rows, at], into[rows, at] = token, True
         if into is self.mask:
-            self.logp[rows, at] = self._log_probs()[here, token]
+            self.logp[rows, at] = self._said(here, token)
             if self.states is not None:
                 self.states[rows, at] = self.hidden[here].to(self.states)
         self.place[rows] = at + 1
@@ -207,9 +207,16 @@ class CausalDecoding:
             tokens = tokens[stay]
             self._keep(stay)
         if len(self.live):
-            self.hidden = self.policy.backbone.extend(
-                self.cache, tokens[:, None], self.going[:, None]
-            )[:, 0]
+            self.hidden = self._extended(tokens)
+
+    def _said(self, here: Int[Tensor, "r"], token: Int[Tensor, "r"]) -> Float[Tensor, "r"]:
+        """Log-probability of what these rows of `live` take."""
+        return self._log_probs()[here, token]
+
+    def _extended(self, tokens: Int[Tensor, "R"]) -> Float[Tensor, "R W"]:
+        """The hidden states after another token of each row."""
+        read: Tensor = self.policy.backbone.extend(self.cache, tokens[:, None], self.going[:, None])
+        return read[:, 0]
 
     def _staying(self) -> Int[Tensor, "r"] | None:
         """Return the rows of the cache to keep, if it pays that the others leave.
