@@ -51,7 +51,7 @@ class GeometricMixture:
             before = mine.samples()
             place = (before.mask | before.given).sum(-1)
             b, k = (torch.arange(size, device=place.device) for size in place.shape)
-            while bool((going := mine.open).any()):
+            while bool((going := mine.open.clone()).any()):  # a view that appending changes
                 ours, others = mine.next_logprobs(), theirs.next_logprobs()
                 if ours.shape != others.shape:
                     raise InputError(
