@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from assay.core import Rng
 from bench.audit import measured
 
 Array = NDArray[np.float64]
-RESAMPLES, PAIRS = 1000, 512
+RESAMPLES, PAIRS, LEVEL = 1000, 512, 0.8
 RULES: dict[str, tuple[str, ...]] = {
     "members": FEATURES,
     "spread at n = 1": ("spread",),
@@ -35,15 +34,6 @@ class Run:
     seed: int
     turn: measured.Turn
     reads: dict[str, float]
-
-
-def read(kind: str, seed: int, path: Path, completions: int = 0) -> Run:
-    """A kept run; with `completions`, the rules read only so many a prompt."""
-    with np.load(path) as f:
-        scores, gold = torch.from_numpy(f["scores"]), torch.from_numpy(f["gold"])
-        d, curve = f["d"].astype(float), f["curve"].astype(float)
-    n = completions or scores.shape[-1]
-    return Run(kind, seed, measured.turn(d, curve), reads(scores[..., :n], gold[..., :n]))
 
 
 def reads(scores: torch.Tensor, gold: torch.Tensor | None) -> dict[str, float]:
@@ -87,18 +77,22 @@ class Predicted:
     high: Array
 
 
-def of_known_kinds(develop: Sequence[Run], report: Sequence[Run], rule: str) -> Predicted:
+def of_known_kinds(
+    develop: Sequence[Run], report: Sequence[Run], rule: str, *, level: float = LEVEL
+) -> Predicted:
     """Calibrated on all kinds, errors by leaving out seeds."""
-    made = fitted(develop, rule, [r.seed for r in develop])
+    made = fitted(develop, rule, [r.seed for r in develop], level=level)
     return predicted(made, report, rule)
 
 
-def of_new_kinds(develop: Sequence[Run], report: Sequence[Run], rule: str) -> Predicted:
+def of_new_kinds(
+    develop: Sequence[Run], report: Sequence[Run], rule: str, *, level: float = LEVEL
+) -> Predicted:
     """Each kind predicted by a calibration on the others, errors by leaving out kinds."""
     out = [np.empty(len(report)) for _ in range(3)]
     for kind in sorted({r.kind for r in report}):
         others = [r for r in develop if r.kind != kind]
-        made = fitted(others, rule, [r.kind for r in others])
+        made = fitted(others, rule, [r.kind for r in others], level=level)
         at = np.array([r.kind == kind for r in report])
         found = predicted(made, [r for r in report if r.kind == kind], rule)
         for values, new in zip(out, (found.d, found.low, found.high), strict=True):
@@ -106,10 +100,12 @@ def of_new_kinds(develop: Sequence[Run], report: Sequence[Run], rule: str) -> Pr
     return Predicted(*out)
 
 
-def fitted(runs: Sequence[Run], rule: str, groups: Sequence[Any]) -> Calibration:
+def fitted(
+    runs: Sequence[Run], rule: str, groups: Sequence[Any], *, level: float = LEVEL
+) -> Calibration:
     """The calibration of a rule on runs."""
     x, d, turned = table(runs, RULES[rule])
-    return calibrate(x, d, turned, groups, names=RULES[rule])
+    return calibrate(x, d, turned, groups, names=RULES[rule], level=level)
 
 
 def predicted(made: Calibration, runs: Sequence[Run], rule: str) -> Predicted:

@@ -26,7 +26,7 @@ class Turn(NamedTuple):
     turned: bool
 
 
-def turn(d: Array, gold: Array) -> Turn:
+def turn(d: Array, gold: Array, *, smooth: int = SMOOTH) -> Turn:
     """Measure a run's turning point.
 
     The peak of gold's running mean over 5 readings (fewer at the ends), if gold falls by 0.1 below
@@ -35,8 +35,9 @@ def turn(d: Array, gold: Array) -> Turn:
     Args:
         d: √KL of the readings, in their order, from the reference on.
         gold: Gold in standard deviations under the reference.
+        smooth: Readings of the running mean, an odd number.
     """
-    half = SMOOTH // 2
+    half = smooth // 2
     level = np.array([gold[max(0, i - half) : i + half + 1].mean() for i in range(len(gold))])
     peak = int(level.argmax())
     if level[peak] - level[peak:].min() < FALL:
@@ -53,11 +54,19 @@ def concordance(predicted: Array, d: Array, turned: NDArray[np.bool_]) -> float:
 
     Source: Harrell et al. 1982, "Evaluating the yield of medical tests": C = (D + 1)/2.
     """
-    first = turned[:, None] & (
-        (d[:, None] < d) | ((d[:, None] == d) & ~turned)
-    )  # [i, j]: i turned, j later
+    first = _first(d, turned)
     right = np.sign(predicted[None, :] - predicted[:, None])
     return float(right[first].mean()) if first.any() else float("nan")
+
+
+def known_pairs(d: Array, turned: NDArray[np.bool_]) -> int:
+    """Pairs of runs of which it is known which turned first."""
+    return int(_first(d, turned).sum())
+
+
+def _first(d: Array, turned: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether run i turned and run j did so later, or had not when it ended `[i, j]`."""
+    return turned[:, None] & ((d[:, None] < d) | ((d[:, None] == d) & ~turned))
 
 
 def within(predicted: Array, d: Array, turned: NDArray[np.bool_], kind: Sequence[str]) -> float:

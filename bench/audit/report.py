@@ -9,22 +9,16 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 
 from assay.audits.members import parting
 from assay.audits.turning import predict
 from assay.audits.turning_fit import Calibration
-from bench.audit import judged, measured, worlds
+from bench.audit import judged, luck, measured, smollm2, worlds
 from bench.audit.judged import Run
+from bench.audit.kept import DIGITS, RESULTS, row, runs_of, seen
+from bench.audit.parts import by_level, by_setting, lean, measures
 
 FEW = 64  # completions a prompt, of the second reading of the same runs
-DIGITS = 6
-
-
-def runs_of(seeds: range, completions: int = 0) -> list[Run]:
-    """The kept runs of these seeds."""
-    found = ((k, s, worlds.place(k, s)) for k in worlds.KINDS for s in seeds)
-    return [judged.read(k, s, path, completions) for k, s, path in found if path.exists()]
 
 
 def shipped(develop: Sequence[Run]) -> Calibration:
@@ -52,8 +46,8 @@ def source(made: Calibration) -> str:
 def all_of(say: Callable[[str], None]) -> dict[str, Any]:
     """Everything; only seeds of `worlds.REPORT` are judged."""
     develop, report = runs_of(worlds.DEVELOP), runs_of(worlds.REPORT)
-    seen = {r.kind for r in develop}
-    known = [r for r in report if r.kind in seen]
+    kinds = {r.kind for r in develop}
+    known = [r for r in report if r.kind in kinds]
     questions: dict[str, Any] = {}
     for question, ask, of in (
         ("new seeds of known kinds", judged.of_known_kinds, known),
@@ -69,11 +63,19 @@ def all_of(say: Callable[[str], None]) -> dict[str, Any]:
             },
             "kinds": {
                 kind: measures(*only(of, by["members"], kind))
+                | {"lean": lean(*only(of, by["members"], kind))}
                 for kind in sorted({r.kind for r in of})
+            },
+            "rules by kind": {
+                rule: {
+                    kind: measures(*only(of, found, kind), ("rank", "coverage"))
+                    for kind in sorted({r.kind for r in of})
+                }
+                for rule, found in by.items()
             },
         }
         say(f"{question}: {json.dumps(questions[question]['rules'])}")
-    few = [r for r in runs_of(worlds.REPORT, FEW) if r.kind in seen]
+    few = [r for r in runs_of(worlds.REPORT, FEW) if r.kind in kinds]
     small = {
         f"members, {FEW} completions": measures(few, judged.of_known_kinds(develop, few, "members"))
     }
@@ -84,6 +86,12 @@ def all_of(say: Callable[[str], None]) -> dict[str, Any]:
         "questions": questions,
         "fewer completions": small,
         "predictions": foretold(shipped(develop)),
+        "settings": by_setting(develop, report),
+        "levels": by_level(develop, report),
+        "luck": luck.all_of(develop, report) or earlier("luck"),
+        "smollm2": smollm2.all_of(develop, paths)
+        if (paths := smollm2.found())
+        else earlier("smollm2"),
         "runs": {
             name: [row(r) for r in runs]
             for name, runs in (("develop", develop), ("report", report))
@@ -91,16 +99,9 @@ def all_of(say: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def row(r: Run) -> dict[str, Any]:
-    """A run as values of JSON."""
-    reads = {k: round(v, DIGITS) for k, v in r.reads.items()}
-    return {"kind": r.kind, "seed": r.seed, "d": r.turn.d, "turned": r.turn.turned, **reads}
-
-
-def from_row(x: dict[str, Any]) -> Run:
-    """The run that `row` wrote."""
-    reads = {k: v for k, v in x.items() if k not in ("kind", "seed", "d", "turned")}
-    return Run(x["kind"], x["seed"], measured.Turn(x["d"], x["turned"]), reads)
+def earlier(name: str) -> Any:
+    """A part of the results that are there, for want of the runs that it is made of."""
+    return json.loads(RESULTS.read_text("utf-8")).get(name)
 
 
 def tally(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -127,14 +128,6 @@ def only(
     return [r for r in runs if r.kind == kind], mine
 
 
-def measures(runs: Sequence[Run], by: judged.Predicted) -> dict[str, Any]:
-    """Every measure with its interval."""
-    seeds = [r.seed for r in runs]
-    return {
-        name: judged.with_interval(seeds, value) for name, value in judged.scores(runs, by).items()
-    }
-
-
 def differences(
     runs: Sequence[Run], one: judged.Predicted, other: judged.Predicted
 ) -> dict[str, Any]:
@@ -149,27 +142,31 @@ def differences(
 
 def foretold(made: Calibration) -> dict[str, Any]:
     """What `predict` says of the report's runs, as a user is told it: how often it says nothing and
-    why, and how often its interval holds where it says something.
+    why, and how often its interval holds where it says something. Of each kind, and of all.
     """
     why: Counter[str] = Counter()
-    held = []
+    held: dict[str, list[bool]] = {}
+    every: Counter[str] = Counter()
     for kind in worlds.KINDS:
         for seed in worlds.REPORT:
-            path = worlds.place(kind, seed)
-            if not path.exists():
+            x = seen(kind, seed)
+            if x is None:
                 continue
-            with np.load(path) as f:
-                scores = torch.from_numpy(f["scores"])
-                turn = measured.turn(f["d"].astype(float), f["curve"].astype(float))
-            said = predict(parting(scores, proxy=0, draws=200), calibration=made)
+            every[kind] += 1
+            said = predict(parting(x.scores, proxy=0, draws=200), calibration=made)
             why[said.why.split(" is ")[0] if " is " in said.why else said.why] += 1
             if said.d is not None and said.low is not None:
                 high = np.inf if said.high is None else said.high
                 ends = (np.array([said.low]), np.array([high]))
-                of = (np.array([turn.d]), np.array([turn.turned]))
-                held.append(bool(measured.covered(*ends, *of)[0]))
+                of = (np.array([x.turn.d]), np.array([x.turn.turned]))
+                held.setdefault(kind, []).append(bool(measured.covered(*ends, *of)[0]))
+    flat = [h for each in held.values() for h in each]
     return {
         "said nothing": {k: n for k, n in why.items() if k},
-        "predicted": len(held),
-        "covered": float(np.mean(held)) if held else None,
+        "predicted": len(flat),
+        "covered": float(np.mean(flat)) if flat else None,
+        "kinds": {
+            k: {"runs": n, "predicted": len(held.get(k, [])), "covered": sum(held.get(k, []))}
+            for k, n in every.items()
+        },
     }

@@ -28,8 +28,8 @@ Added on 2026-12-03, after the table's runs and before those that it adds: of `g
 of the report are run, so the calibration has not seen this kind. The table's seeds 740 … 749 are
 trained twice more in the same world, with other prompts and completions drawn in training
 (`luck.py`): what one run says of another bounds from below what any rule could say that knows the
-world and not the luck of its training. SmolLM2's runs are those of the watch's bench (`smollm2.py`),
-which had been seen when its rule was written.
+world and not the luck of its training. SmolLM2's runs are those of the watch's bench
+(`smollm2.py`), which had been seen when its rule was written.
 """
 
 from __future__ import annotations
