@@ -19,9 +19,9 @@ from assay.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-judged, measured, page, recorded, report, worlds = (
+judged, kept, measured, page, recorded, report, worlds = (
     importlib.import_module(f"bench.audit.{name}")
-    for name in ("judged", "measured", "page", "recorded", "report", "worlds")
+    for name in ("judged", "kept", "measured", "page", "recorded", "report", "worlds")
 )
 RESULTS = json.loads((ROOT / "bench" / "results" / "audit.json").read_text(encoding="utf-8"))
 
@@ -105,7 +105,7 @@ def test_recorded_runs_are_held_against_the_prediction(tmp_path: Path) -> None:
 
 def test_the_library_s_calibration_is_that_of_the_recorded_runs() -> None:
     """Fitted again to the development runs that the results list, it is the one in the library."""
-    runs = [report.from_row(x) for x in RESULTS["runs"]["develop"]]
+    runs = [kept.from_row(x) for x in RESULTS["runs"]["develop"]]
     again = report.shipped(runs)
     assert (again.runs, again.turned, again.names) == (KNOWN.runs, KNOWN.turned, KNOWN.names)
     for name in ("centre", "scale", "weight", "intercept", "errors", "least", "most", "horizon"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.audit import page_parts
+from bench.audit.page_parts import cell
 from bench.audit.worlds import KINDS
 from bench.watch.cells import table
 
@@ -38,10 +40,18 @@ def page(d: dict[str, Any]) -> str:
         text += "\nThe members' rank correlation minus another rule's, on the same runs:\n\n"
         text += minus(found["members minus"])
         text += "\nThe members, by kind of world:\n\n" + rules(found["kinds"], "kind")
+        text += "\n" + page_parts.by_kind(found["rules by kind"])
     text += "\n## Fewer completions\n\n"
     text += "New seeds of known kinds and the calibration as above; the members read fewer.\n\n"
     text += rules(d["fewer completions"], "completions a prompt")
-    return text + "\n## What it does not say\n\n" + silent(d["predictions"])
+    text += "\n## By noise and label count\n\n" + page_parts.settings(d["settings"])
+    text += "\n## Other levels of the interval\n\n" + page_parts.levels(d["levels"])
+    if d["luck"]:
+        text += "\n## How far it can be known\n\n" + page_parts.luck(d["luck"])
+    if d["smollm2"]:
+        text += "\n## SmolLM2\n\n" + page_parts.smollm2(d["smollm2"])
+    text += "\n## What it cannot predict\n\n" + page_parts.cannot(d)
+    return text + "\n## When it says nothing\n\n" + silent(d["predictions"])
 
 
 def runs(d: dict[str, Any]) -> str:
@@ -57,8 +67,9 @@ def runs(d: dict[str, Any]) -> str:
         for part in ("develop", "report")
         for kind, x in d[part].items()
     ]
-    never = ", ".join(f"`{k}`" for k in KINDS if k not in d["report"])
-    missing = f"\nNot run yet: {never}, and real models.\n" if never else ""
+    never = [f"`{k}`" for k in KINDS if k not in d["report"]]
+    never += [] if d["smollm2"] else ["real models"]
+    missing = f"\nNot run yet: {', '.join(never)}.\n" if never else ""
     return table(["part", "kind", "seeds", "turned", "√KL at the turn, quartiles"], rows) + missing
 
 
@@ -74,12 +85,6 @@ def minus(found: dict[str, Any]) -> str:
     return table(
         ["other rule", *names], [[rule, *(cell(x[n]) for n in names)] for rule, x in found.items()]
     )
-
-
-def cell(x: dict[str, float | None]) -> str:
-    """A value and its interval."""
-    value, low, high = ("–" if v is None else f"{v:.2f}" for v in x.values())
-    return f"{value} [{low}, {high}]"
 
 
 def silent(d: dict[str, Any]) -> str:
