@@ -25,9 +25,9 @@ from assay.errors import InputError
 
 LEAST_N = 64  # the least at which the interval was measured; what is read changes with n
 TRIED = (  # tests/test_audit_bench_parts.py holds this against bench/results/audit.json
-    "The interval is that of runs on small worlds: of 6 runs of SmolLM2 it held 1, so do not plan a "
-    "run of a language model by it. Among runs of one kind of world the members' spread alone, or "
-    "the reward model's accuracy on labels (--gold, --pairs), ranked as well."
+    "The interval is that of runs on small worlds: of 6 runs of SmolLM2 it held 1, so do not plan "
+    "a run of a language model by it. Among runs of one kind of world the members' spread alone, "
+    "or the reward model's accuracy on labels (--gold, --pairs), ranked as well."
 )
 
 
