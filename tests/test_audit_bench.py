@@ -19,9 +19,9 @@ from assay.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-judged, kept, measured, page, recorded, report, worlds = (
+judged, kept, measured, page, recorded, report, resampled, worlds = (
     importlib.import_module(f"bench.audit.{name}")
-    for name in ("judged", "kept", "measured", "page", "recorded", "report", "worlds")
+    for name in ("judged", "kept", "measured", "page", "recorded", "report", "resampled", "worlds")
 )
 RESULTS = json.loads((ROOT / "bench" / "results" / "audit.json").read_text(encoding="utf-8"))
 
@@ -62,7 +62,34 @@ def test_telling_kinds_apart_is_no_rank_within_them() -> None:
     d = np.array([1.0, 1.1, 3.0, 3.1])
     predicted, kinds = np.array([1.0, 1.0, 2.0, 2.0]), ["a", "a", "b", "b"]
     assert measured.concordance(predicted, d, np.ones(4, bool)) > 0.6
-    assert measured.within(predicted, d, np.ones(4, bool), kinds) == 0.0
+    assert resampled.within(predicted, d, np.ones(4, bool), kinds)(np.ones((1, 4))) == 0.0
+
+
+def test_a_measure_of_counts_is_that_of_rows_that_stand_as_often() -> None:
+    draw = np.random.default_rng(0)
+    a, d = draw.standard_normal((2, 30)).round(1)
+    turned = draw.random(30) < 0.7
+    w = draw.integers(0, 4, (20, 30)).astype(float)
+    rows = [np.repeat(np.arange(30), each.astype(int)) for each in w]
+    assert resampled.rank(a, d, turned)(w) == pytest.approx(
+        [measured.concordance(a[i], d[i], turned[i]) for i in rows]
+    )
+    assert resampled.median(a, turned)(w) == pytest.approx(
+        [np.exp(np.median(a[i][turned[i]])) for i in rows]
+    )
+    assert resampled.share(turned)(w) == pytest.approx([turned[i].mean() for i in rows])
+
+
+def test_an_interval_resamples_seeds_and_not_runs() -> None:
+    """Twenty runs of one seed each against twenty copies of each: copies say nothing new."""
+    x = np.random.default_rng(0).random(20) < 0.5
+    one = resampled.with_interval(range(20), resampled.share(x))
+    many = resampled.with_interval(np.repeat(np.arange(20), 20), resampled.share(np.repeat(x, 20)))
+    assert one == pytest.approx(many)
+    error = math.sqrt(one["value"] * (1 - one["value"]) / 20)
+    assert one["high"] - one["low"] == pytest.approx(2 * 1.96 * error, rel=0.2)
+    nothing = resampled.with_interval(range(3), lambda w: np.full(len(w), np.nan))
+    assert nothing == {"value": None, "low": None, "high": None}
 
 
 def test_a_run_that_did_not_turn_is_covered_where_the_interval_reaches_its_end() -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from assay.audits.turning import TRIED
-from assay.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,16 +27,27 @@ def test_a_run_says_all_of_another_where_there_is_no_luck_and_nothing_where_all_
     world, each = draw.standard_normal((200, 1)), draw.standard_normal((200, 3))
     every = np.ones((200, 3), bool)
     same = np.exp(np.broadcast_to(world, (200, 3)))
-    assert luck.among(same, every) == 1.0 and luck.lucky_share(same) == 0.0
-    assert abs(luck.among(np.exp(each), every)) < 0.1
-    assert luck.lucky_share(np.exp(each)) > 0.85
-    assert luck.lucky_share(np.exp(world + each)) == pytest.approx(0.5, abs=0.08)
+    all_once = np.ones((1, 200))
+    assert luck.among(same, every)(all_once) == 1.0
+    assert luck.lucky_share(same)(all_once) == pytest.approx(0.0)
+    assert abs(luck.among(np.exp(each), every)(all_once)) < 0.1
+    assert luck.lucky_share(np.exp(each))(all_once) > 0.85
+    assert luck.lucky_share(np.exp(world + each))(all_once) == pytest.approx(0.5, abs=0.08)
+
+
+def test_worlds_that_count_twice_are_worlds_that_stand_twice() -> None:
+    d = np.exp(np.random.default_rng(1).standard_normal((8, 3)))
+    twice = np.array([[2.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
+    rows = [0, 0, 1, 3, 4, 5, 6, 7]
+    again = luck.lucky_share(d[rows])(np.ones((1, 8)))
+    assert luck.lucky_share(d)(twice) == pytest.approx(again)
 
 
 def test_a_rule_is_held_against_each_training() -> None:
     d, turned = np.array([[1.0, 2.0], [2.0, 1.0]]), np.ones((2, 2), bool)
-    assert luck.by_rule(np.array([1.0, 2.0]), d, turned) == 0.0
-    assert luck.by_rule(np.array([1.0, 2.0]), d[:, :1], turned[:, :1]) == 1.0
+    once, by = np.ones((1, 2)), np.array([1.0, 2.0])
+    assert luck.by_rule(by, d, turned)(once) == 0.0
+    assert luck.by_rule(by, d[:, :1], turned[:, :1])(once) == 1.0
 
 
 def test_another_training_draws_other_numbers_in_the_same_world() -> None:
@@ -92,22 +102,20 @@ def test_which_way_a_prediction_is_wrong() -> None:
     assert parts.lean(runs, by)["value"] == pytest.approx(2.0)
 
 
-def test_a_run_without_its_file_is_scored_again(tmp_path: Path, monkeypatch) -> None:
-    """And refused where what the rules read is not what was written."""
+def test_a_run_without_its_file_is_its_row(tmp_path: Path, monkeypatch) -> None:
+    """And one with a file is read from it, though there is a row."""
     monkeypatch.setattr(worlds, "FOLDER", tmp_path)
-    kept.seen.cache_clear()
-    found = kept.seen("table-bandit-shared", 741)
-    run = kept.run_of("table-bandit-shared", 741)
-    assert found is not None and found.turn == run.turn
-    assert judged.reads(found.scores, found.gold) == pytest.approx(run.reads, abs=1e-4)
-    few = kept.run_of("table-bandit-shared", 741, 64)
-    assert few.turn == run.turn and few.reads["growth"] != run.reads["growth"]
-    assert kept.run_of("table-bandit-shared", 1) is None
-    other = {**kept.row(run), "seed": 742}
-    monkeypatch.setattr(kept, "_earlier", lambda: {("table-bandit-shared", 742): other})
-    with pytest.raises(InputError, match="the world has changed since"):
-        kept.seen("table-bandit-shared", 742)
-    kept.seen.cache_clear()
+    row = RESULTS["runs"]["report"][0]
+    run = kept.run_of(row["kind"], row["seed"])
+    assert kept.row(run) == row
+    assert kept.run_of(row["kind"], row["seed"], 64) is None and kept.run_of(row["kind"], 1) is None
+    found = {"d": np.linspace(0, 4, 81), "curve": -np.linspace(0, 4, 81)}
+    found["scores"] = np.random.default_rng(0).standard_normal((3, 4, 128))
+    found["gold"] = found["scores"][0]
+    np.savez(worlds.place(row["kind"], row["seed"]), **found)
+    run = kept.run_of(row["kind"], row["seed"])
+    assert run.turn == (measured.LEAST, True) and run.reads["accuracy"] == 1.0
+    assert kept.run_of(row["kind"], row["seed"], 64).reads["growth"] != run.reads["growth"]
 
 
 @pytest.mark.parametrize(

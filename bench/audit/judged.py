@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from assay.audits.members import parting
 from assay.audits.turning_fit import FEATURES, Calibration, calibrate, features
 from assay.core import Rng
-from bench.audit import measured
+from bench.audit import measured, resampled
 
 Array = NDArray[np.float64]
-RESAMPLES, PAIRS, LEVEL = 1000, 512, 0.8
+PAIRS, LEVEL = 512, 0.8
 RULES: dict[str, tuple[str, ...]] = {
     "members": FEATURES,
     "spread at n = 1": ("spread",),
@@ -114,37 +114,17 @@ def predicted(made: Calibration, runs: Sequence[Run], rule: str) -> Predicted:
     return Predicted(np.exp(made.log_d(x)), *made.interval(x))
 
 
-def scores(runs: Sequence[Run], by: Predicted) -> dict[str, Callable[[NDArray[np.int64]], float]]:
-    """Each measure as a function of the rows that count, repeated rows as often as they stand."""
+def scores(runs: Sequence[Run], by: Predicted) -> dict[str, resampled.Measure]:
+    """Each measure as a function of how often each run counts."""
     _, d, turned = table(runs, ())
     kinds = [r.kind for r in runs]
-    held = measured.covered(by.low, by.high, d, turned)
     with np.errstate(divide="ignore"):
         width = np.log(by.high) - np.log(by.low)
         error = np.abs(np.log(by.d) - np.log(d))
     return {
-        "rank": lambda i: measured.concordance(by.d[i], d[i], turned[i]),
-        "rank within kinds": lambda i: measured.within(
-            by.d[i], d[i], turned[i], [kinds[k] for k in i]
-        ),
-        "coverage": lambda i: float(held[i].mean()),
-        "width, factor": lambda i: float(np.exp(np.median(width[i]))),
-        "error, factor": lambda i: float(np.exp(np.median(error[i][turned[i]]))),
+        "rank": resampled.rank(by.d, d, turned),
+        "rank within kinds": resampled.within(by.d, d, turned, kinds),
+        "coverage": resampled.share(measured.covered(by.low, by.high, d, turned)),
+        "width, factor": resampled.median(width),
+        "error, factor": resampled.median(error, turned),
     }
-
-
-def with_interval(
-    seeds: Iterable[int], value: Callable[[NDArray[np.int64]], float]
-) -> dict[str, float | None]:
-    """A measure and its 95 % interval by resampled seeds."""
-    of = np.array(list(seeds))
-    rows = {s: np.flatnonzero(of == s) for s in np.unique(of)}
-    draw = np.random.default_rng(0)
-    known = np.array(list(rows))
-    again = [
-        value(np.concatenate([rows[s] for s in draw.choice(known, len(known))]))
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.nanquantile(again, [0.025, 0.975])
-    each = {"value": value(np.arange(len(of))), "low": float(low), "high": float(high)}
-    return {k: v if np.isfinite(v) else None for k, v in each.items()}

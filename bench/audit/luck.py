@@ -7,14 +7,13 @@ nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audit import judged, measured, worlds
+from bench.audit import judged, measured, resampled, worlds
 from bench.audit.judged import Run
 
 Array = NDArray[np.float64]
@@ -42,33 +41,40 @@ def turns(report: list[Run]) -> dict[str, tuple[list[int], Array, NDArray[np.boo
     return out
 
 
-def among(d: Array, turned: NDArray[np.bool_]) -> float:
+def among(d: Array, turned: NDArray[np.bool_]) -> resampled.Measure:
     """Somers' D of one run's turning point as the prediction of another's, mean over the ordered
     pairs of the trainings `[S, 3]`.
     """
-    each = [
-        measured.concordance(d[:, a], d[:, b], turned[:, b])
-        for a, b in permutations(range(d.shape[1]), 2)
-    ]
-    return float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
+    pairs = permutations(range(d.shape[1]), 2)
+    each = [resampled.rank(d[:, a], d[:, b], turned[:, b]) for a, b in pairs]
+    return lambda w: resampled.mean([value(w) for value in each])
 
 
-def by_rule(predicted: Array, d: Array, turned: NDArray[np.bool_]) -> float:
+def by_rule(predicted: Array, d: Array, turned: NDArray[np.bool_]) -> resampled.Measure:
     """Somers' D of a rule's prediction `[S]`, mean over the trainings `[S, 3]`."""
-    each = [measured.concordance(predicted, d[:, b], turned[:, b]) for b in range(d.shape[1])]
-    return float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
+    each = [resampled.rank(predicted, d[:, b], turned[:, b]) for b in range(d.shape[1])]
+    return lambda w: resampled.mean([value(w) for value in each])
 
 
-def lucky_share(d: Array) -> float:
+def lucky_share(d: Array) -> resampled.Measure:
     """Share of the variance of log √KL at the turn that lies between trainings of one world.
 
     One-way analysis of variance: within / (within + between), unbiased mean squares.
     """
     x = np.log(d)
     repeats = x.shape[1]
-    within = x.var(1, ddof=1).mean()
-    between = max(x.mean(1).var(ddof=1) - within / repeats, 0.0)
-    return float(within / (within + between)) if within + between > 0 else float("nan")
+    at, own = x.mean(1), x.var(1, ddof=1)
+
+    def value(w: Array) -> Array:
+        n = w.sum(1)
+        within = w @ own / n
+        about = (w @ at / n)[:, None]
+        square = (w * (at - about) ** 2).sum(1) / (n - 1)
+        between = np.maximum(square - within / repeats, 0.0)
+        with np.errstate(invalid="ignore"):
+            return within / (within + between)
+
+    return value
 
 
 def all_of(develop: list[Run], report: list[Run]) -> dict[str, Any]:
@@ -78,14 +84,12 @@ def all_of(develop: list[Run], report: list[Run]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for kind, (seeds, d, turned) in turns(report).items():
         mine = [next(r for r in report if (r.kind, r.seed) == (kind, s)) for s in seeds]
-        asked: dict[str, Callable[[NDArray[np.int64]], float]] = {
-            "another run": lambda i, d=d, t=turned: among(d[i], t[i])
-        }
+        asked = {"another run": among(d, turned)}
         for rule in judged.RULES:
             if judged.RULES[rule]:
                 by = judged.of_known_kinds(develop, mine, rule).d
-                asked[rule] = lambda i, b=by, d=d, t=turned: by_rule(b[i], d[i], t[i])
-        asked["share of luck"] = lambda i, d=d: lucky_share(d[i])
-        out[kind] = {name: judged.with_interval(seeds, value) for name, value in asked.items()}
+                asked[rule] = by_rule(by, d, turned)
+        asked["share of luck"] = lucky_share(d)
+        out[kind] = {k: resampled.with_interval(seeds, value) for k, value in asked.items()}
         out[kind] |= {"worlds": len(seeds), "turned": int(turned.sum()), "runs": turned.size}
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,28 +53,19 @@ def concordance(predicted: Array, d: Array, turned: NDArray[np.bool_]) -> float:
 
     Source: Harrell et al. 1982, "Evaluating the yield of medical tests": C = (D + 1)/2.
     """
-    first = _first(d, turned)
+    known = first(d, turned)
     right = np.sign(predicted[None, :] - predicted[:, None])
-    return float(right[first].mean()) if first.any() else float("nan")
+    return float(right[known].mean()) if known.any() else float("nan")
 
 
 def known_pairs(d: Array, turned: NDArray[np.bool_]) -> int:
     """Pairs of runs of which it is known which turned first."""
-    return int(_first(d, turned).sum())
+    return int(first(d, turned).sum())
 
 
-def _first(d: Array, turned: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def first(d: Array, turned: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether run i turned and run j did so later, or had not when it ended `[i, j]`."""
     return turned[:, None] & ((d[:, None] < d) | ((d[:, None] == d) & ~turned))
-
-
-def within(predicted: Array, d: Array, turned: NDArray[np.bool_], kind: Sequence[str]) -> float:
-    """The mean over kinds of world of the concordance among runs of one kind."""
-    kinds = np.array(kind)
-    each = [
-        concordance(predicted[k], d[k], turned[k]) for k in (kinds == name for name in set(kind))
-    ]
-    return float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
 
 
 def covered(low: Array, high: Array, d: Array, turned: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -51,7 +51,11 @@ def page(d: dict[str, Any]) -> str:
     if d["smollm2"]:
         text += "\n## SmolLM2\n\n" + page_parts.smollm2(d["smollm2"])
     text += "\n## What it cannot predict\n\n" + page_parts.cannot(d)
-    return text + "\n## When it says nothing\n\n" + silent(d["predictions"])
+    return (
+        text
+        + "\n## When it says nothing\n\n"
+        + "\n".join(silent(name, x) for name, x in d["predictions"].items() if x)
+    )
 
 
 def runs(d: dict[str, Any]) -> str:
@@ -87,14 +91,15 @@ def minus(found: dict[str, Any]) -> str:
     )
 
 
-def silent(d: dict[str, Any]) -> str:
+def silent(name: str, d: dict[str, Any]) -> str:
     """How often `predict` says nothing, and why."""
     every = d["predicted"] + sum(d["said nothing"].values())
     held = "–" if d["covered"] is None else f"{100 * d['covered']:.0f} %"
-    rows = [[why, str(n)] for why, n in sorted(d["said nothing"].items(), key=lambda x: -x[1])]
-    return (
-        f"`assay.audits.turning.predict` on the {every} runs of the report says something for "
-        f"{d['predicted']}; its interval, made by leaving out kinds of world and wider by what "
-        f"other prompts would change, covers {held} of these.\n\n"
-        + table(["what lies outside the calibration, or another reason", "runs"], rows)
+    text = (
+        f"`assay.audits.turning.predict` on the {every} runs of `{name}` in the report says "
+        f"something for {d['predicted']}; its interval, made by leaving out kinds of world and "
+        f"wider by what other prompts would change, covers {held} of these.\n"
     )
+    rows = [[why, str(n)] for why, n in sorted(d["said nothing"].items(), key=lambda x: -x[1])]
+    head = ["what lies outside the calibration, or another reason", "runs"]
+    return text + (f"\n{table(head, rows)}" if rows else "")

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.audit import judged, worlds
 from bench.audit.judged import Run
+from bench.audit.resampled import median, with_interval
 
 LEVELS = (0.5, 0.8, 0.9)
 MEASURED = ("rank within kinds", "coverage", "error, factor")
@@ -59,7 +60,7 @@ def measures(
     """Every measure, or those named, with its interval."""
     seeds = [r.seed for r in runs]
     found = judged.scores(runs, by)
-    return {name: judged.with_interval(seeds, found[name]) for name in names or found}
+    return {name: with_interval(seeds, found[name]) for name in names or found}
 
 
 def lean(runs: Sequence[Run], by: judged.Predicted) -> dict[str, Any]:
@@ -68,5 +69,4 @@ def lean(runs: Sequence[Run], by: judged.Predicted) -> dict[str, Any]:
     """
     d, turned = np.array([r.turn.d for r in runs]), np.array([r.turn.turned for r in runs])
     ratio = np.log(by.d) - np.log(d)
-    value = lambda i: float(np.exp(np.median(ratio[i][turned[i]]))) if turned[i].any() else np.nan
-    return judged.with_interval([r.seed for r in runs], value)
+    return with_interval([r.seed for r in runs], median(ratio, turned))

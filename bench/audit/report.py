@@ -15,8 +15,9 @@ from assay.audits.turning import predict
 from assay.audits.turning_fit import Calibration
 from bench.audit import judged, luck, measured, smollm2, worlds
 from bench.audit.judged import Run
-from bench.audit.kept import DIGITS, RESULTS, row, runs_of, seen
+from bench.audit.kept import DIGITS, results, row, runs_of, seen
 from bench.audit.parts import by_level, by_setting, lean, measures
+from bench.audit.resampled import with_interval
 
 FEW = 64  # completions a prompt, of the second reading of the same runs
 
@@ -76,16 +77,21 @@ def all_of(say: Callable[[str], None]) -> dict[str, Any]:
         }
         say(f"{question}: {json.dumps(questions[question]['rules'])}")
     few = [r for r in runs_of(worlds.REPORT, FEW) if r.kind in kinds]
-    small = {
-        f"members, {FEW} completions": measures(few, judged.of_known_kinds(develop, few, "members"))
-    }
+    small = {}
+    if len(few) == len(known):
+        by = judged.of_known_kinds(develop, few, "members")
+        small[f"members, {FEW} completions"] = measures(few, by)
     return {
         "develop": tally(develop),
         "report": tally(report),
         "calibration": asdict(shipped(develop)),
         "questions": questions,
-        "fewer completions": small,
-        "predictions": foretold(shipped(develop)),
+        "fewer completions": small or earlier("fewer completions"),
+        "predictions": {
+            name: foretold(shipped(develop), [r for r in report if r.kind.startswith(name)])
+            or (earlier("predictions") or {}).get(name)
+            for name in ("table", "grammar")
+        },
         "settings": by_setting(develop, report),
         "levels": by_level(develop, report),
         "luck": luck.all_of(develop, report) or earlier("luck"),
@@ -101,7 +107,7 @@ def all_of(say: Callable[[str], None]) -> dict[str, Any]:
 
 def earlier(name: str) -> Any:
     """A part of the results that are there, for want of the runs that it is made of."""
-    return json.loads(RESULTS.read_text("utf-8")).get(name)
+    return results().get(name)
 
 
 def tally(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -135,38 +141,30 @@ def differences(
     mine, theirs = judged.scores(runs, one), judged.scores(runs, other)
     seeds = [r.seed for r in runs]
     return {
-        name: judged.with_interval(seeds, lambda i, n=name: mine[n](i) - theirs[n](i))
+        name: with_interval(seeds, lambda w, n=name: mine[n](w) - theirs[n](w))
         for name in ("rank", "rank within kinds")
     }
 
 
-def foretold(made: Calibration) -> dict[str, Any]:
-    """What `predict` says of the report's runs, as a user is told it: how often it says nothing and
-    why, and how often its interval holds where it says something. Of each kind, and of all.
+def foretold(made: Calibration, runs: Sequence[Run]) -> dict[str, Any] | None:
+    """What `predict` says of runs, as a user is told it: how often it says nothing and why, and how
+    often its interval holds where it says something. None where a run's scores are gone.
     """
     why: Counter[str] = Counter()
-    held: dict[str, list[bool]] = {}
-    every: Counter[str] = Counter()
-    for kind in worlds.KINDS:
-        for seed in worlds.REPORT:
-            x = seen(kind, seed)
-            if x is None:
-                continue
-            every[kind] += 1
-            said = predict(parting(x.scores, proxy=0, draws=200), calibration=made)
-            why[said.why.split(" is ")[0] if " is " in said.why else said.why] += 1
-            if said.d is not None and said.low is not None:
-                high = np.inf if said.high is None else said.high
-                ends = (np.array([said.low]), np.array([high]))
-                of = (np.array([x.turn.d]), np.array([x.turn.turned]))
-                held.setdefault(kind, []).append(bool(measured.covered(*ends, *of)[0]))
-    flat = [h for each in held.values() for h in each]
+    held = []
+    for r in runs:
+        x = seen(r.kind, r.seed)
+        if x is None:
+            return None
+        said = predict(parting(x.scores, proxy=0, draws=200), calibration=made)
+        why[said.why.split(" is ")[0] if " is " in said.why else said.why] += 1
+        if said.d is not None and said.low is not None:
+            high = np.inf if said.high is None else said.high
+            ends = (np.array([said.low]), np.array([high]))
+            of = (np.array([x.turn.d]), np.array([x.turn.turned]))
+            held.append(bool(measured.covered(*ends, *of)[0]))
     return {
         "said nothing": {k: n for k, n in why.items() if k},
-        "predicted": len(flat),
-        "covered": float(np.mean(flat)) if flat else None,
-        "kinds": {
-            k: {"runs": n, "predicted": len(held.get(k, [])), "covered": sum(held.get(k, []))}
-            for k, n in every.items()
-        },
+        "predicted": len(held),
+        "covered": float(np.mean(held)) if held else None,
     }
