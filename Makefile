@@ -106,7 +106,7 @@ bench-raters: $(STAMP)  ## Fits a general preference model to several raters' pa
 bench-audit: $(STAMP)  ## Measures the predicted turning point: a good half hour of one core.
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.audit collect table-bag-shared table-bag-idiosyncratic \
 	  table-bandit-shared table-bandit-idiosyncratic --last 800
-	OMP_NUM_THREADS=1 $(BIN)/python -m bench.audit collect grammar --first 740 --last 743
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.audit collect grammar --first 740 --last 742
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.audit again
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.audit report
 	$(BIN)/python -m bench.audit page

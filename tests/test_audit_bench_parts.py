@@ -15,9 +15,9 @@ from assay.audits.turning import TRIED
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-judged, kept, luck, measured, page_parts, parts, smollm2, worlds = (
+judged, kept, luck, measured, page_says, parts, smollm2, worlds = (
     importlib.import_module(f"bench.audit.{name}")
-    for name in ("judged", "kept", "luck", "measured", "page_parts", "parts", "smollm2", "worlds")
+    for name in ("judged", "kept", "luck", "measured", "page_says", "parts", "smollm2", "worlds")
 )
 RESULTS = json.loads((ROOT / "bench" / "results" / "audit.json").read_text(encoding="utf-8"))
 
@@ -119,18 +119,28 @@ def test_a_run_without_its_file_is_its_row(tmp_path: Path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "says"), [(0.1, 0.5, "better"), (-0.5, -0.1, "worse"), (-0.1, 0.2, "no better")]
+    ("low", "high", "says"),
+    [(0.1, 0.5, "better"), (-0.5, -0.1, "worse"), (-0.1, 0.2, "does not show")],
 )
 def test_a_difference_is_called_one_where_its_interval_says_so(low, high, says: str) -> None:
-    assert says in page_parts._sure({"value": (low + high) / 2, "low": low, "high": high})
+    assert says in page_says._sure({"value": (low + high) / 2, "low": low, "high": high})
+
+
+def test_a_rule_that_ranks_better_or_the_wrong_way_round_is_named() -> None:
+    x = lambda low, high: {"value": (low + high) / 2, "low": low, "high": high}
+    said = page_says._better({"pairwise accuracy": {"a": x(-0.3, -0.1), "b": x(-0.3, 0.1)}})
+    assert said == ["Pairwise accuracy alone ranks better in a by 0.20 [0.10, 0.30]."]
+    ranks = {"a": {"rank": x(-0.6, -0.2)}, "b": {"rank": x(-0.2, 0.2)}}
+    (said,) = page_says._wrong_way({"spread at n = 1": ranks, "the same for all": ranks})
+    assert "ranks a (-0.40 [-0.60, -0.20]) the wrong way round" in said and " b " not in said
 
 
 def test_what_another_run_cannot_tell_no_rule_can() -> None:
     x = lambda value, low, high: {"value": value, "low": low, "high": high}
     found = {"members": x(0.1, -0.2, 0.4), "share of luck": x(0.7, 0.3, 1.0)}
-    said = page_parts._lucky("k", {**found, "another run": x(0.1, -0.3, 0.5)})
+    said = page_says._lucky("k", {**found, "another run": x(0.1, -0.3, 0.5)})
     assert "no rule that reads the reference can" in said
-    said = page_parts._lucky("k", {**found, "another run": x(0.9, 0.6, 1.0)})
+    said = page_says._lucky("k", {**found, "another run": x(0.9, 0.6, 1.0)})
     assert "can be known, and the members do not surely tell" in said
 
 

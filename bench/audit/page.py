@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.audit import page_parts
+from bench.audit import page_parts, page_says
 from bench.audit.page_parts import cell
 from bench.audit.worlds import KINDS
 from bench.watch.cells import table
@@ -40,7 +40,7 @@ def page(d: dict[str, Any]) -> str:
         text += "\nThe members' rank correlation minus another rule's, on the same runs:\n\n"
         text += minus(found["members minus"])
         text += "\nThe members, by kind of world:\n\n" + rules(found["kinds"], "kind")
-        text += "\n" + page_parts.by_kind(found["rules by kind"])
+        text += "\n" + page_parts.by_kind(found)
     text += "\n## Fewer completions\n\n"
     text += "New seeds of known kinds and the calibration as above; the members read fewer.\n\n"
     text += rules(d["fewer completions"], "completions a prompt")
@@ -48,9 +48,11 @@ def page(d: dict[str, Any]) -> str:
     text += "\n## Other levels of the interval\n\n" + page_parts.levels(d["levels"])
     if d["luck"]:
         text += "\n## How far it can be known\n\n" + page_parts.luck(d["luck"])
+    if d["listed"]:
+        text += "\n## Kinds of few runs\n\n" + page_parts.listed(d["listed"])
     if d["smollm2"]:
         text += "\n## SmolLM2\n\n" + page_parts.smollm2(d["smollm2"])
-    text += "\n## What it cannot predict\n\n" + page_parts.cannot(d)
+    text += "\n## What it cannot predict\n\n" + page_says.cannot(d)
     return (
         text
         + "\n## When it says nothing\n\n"

@@ -1,4 +1,4 @@
-"""The page's further tables: settings, levels, luck, SmolLM2, and what the prediction cannot do."""
+"""The page's further tables: kinds, settings, levels, luck, runs that are listed, SmolLM2."""
 
 from __future__ import annotations
 
@@ -46,11 +46,36 @@ def levels(d: Found) -> str:
     return table(head, rows)
 
 
-def by_kind(d: Found) -> str:
-    """Rank of every rule within each kind of world."""
+def by_kind(found: Found) -> str:
+    """Rank of every rule within each kind of world, and how far the members' is above it."""
+    d, minus = found["rules by kind"], found["members minus by kind"]
     rules = [r for r in d if RULES[r]]
     rows = [[kind, *(cell(d[r][kind]["rank"]) for r in rules)] for kind in d["members"]]
-    return "Rank of each rule by kind of world:\n\n" + table(["kind", *rules], rows)
+    text = "Rank of each rule by kind of world:\n\n" + table(["kind", *rules], rows)
+    others = [r for r in rules if r != "members"]
+    rows = [[kind, *(cell(minus[r][kind]) for r in others)] for kind in d["members"]]
+    text += "\nThe members' rank minus another rule's, by kind of world:\n\n"
+    return text + table(["kind", *others], rows)
+
+
+def listed(d: Any) -> str:
+    """Runs of kinds that have too few for a rank."""
+    text = (
+        "Too few for a rank or a share; the calibration has not seen these kinds. Accuracy is the "
+        "proxy's on pairs of the reference's completions.\n\n"
+    )
+    rows = [
+        [
+            f"{x['kind']} {x['seed']}",
+            f"{x['accuracy']:.2f}",
+            f"{x['predicted']:.2f} [{x['low']:.2f}, {x['high']:.2f}]",
+            f"{x['d']:.2f}" if x["turned"] else f"not by {x['d']:.2f}",
+            "yes" if x["held"] else "no",
+        ]
+        for x in d
+    ]
+    head = ["run", "accuracy", "predicted √KL", "turned at", "interval holds"]
+    return text + table(head, rows)
 
 
 def luck(d: Found) -> str:
@@ -126,84 +151,3 @@ def _row(x: Found) -> list[str]:
         f"{100 * x['range']['turned']:.0f} %",
         shown,
     ]
-
-
-def cannot(d: Found) -> str:
-    """What the numbers say that the prediction cannot do; each sentence is decided by them."""
-    known = d["questions"]["new seeds of known kinds"]["members minus"]
-    lines = [_against(rule, x) for rule, x in known.items() if RULES[rule]]
-    if d.get("luck"):
-        lines += [_lucky(kind, x) for kind, x in d["luck"].items()]
-    new = d["questions"]["kinds that the calibration has not seen"]["kinds"]
-    lines += [
-        f"A kind that it has not seen, {kind}: {_coverage(x['coverage'])}; where gold turned, the "
-        f"prediction was {_lean(x['lean'])}."
-        for kind, x in new.items()
-    ]
-    if d.get("smollm2"):
-        lines.append(_of_smollm2(d["smollm2"]))
-    lines.append(
-        "An error that all members share, of the labels or of what the models can express, is in "
-        "no difference between members; nothing here can predict it."
-    )
-    return "".join(f"- {line}\n" for line in lines)
-
-
-def _of_smollm2(d: Found) -> str:
-    """How the interval did on the recorded runs, and why."""
-    x, asked = d["rules"]["members"], [r for r in d["runs"] if r["asked"]]
-    low, high = x["interval"]
-    least, most = (f(r["reads"]["accuracy"] for r in asked) for f in (min, max))
-    later = sum(not r["turned"] for r in asked)
-    early = sum(r["turned"] and r["d"] < r["rules"]["members"]["low"] for r in asked)
-    return (
-        f"SmolLM2: the interval held {x['covered']} of {x['runs']} runs [{low:.2f}, {high:.2f}], "
-        f"{'surely' if high < 0.8 else 'perhaps not'} fewer than 80 %. Gold had not turned at the "
-        f"end of {later}, and in {early} it turned before the interval begins. The reward models "
-        f"order {least:.2f} to {most:.2f} of the pairs of the reference's completions as gold "
-        "does: what their members share is hardly gold, and where gold goes then is in no "
-        "difference between members."
-    )
-
-
-def _against(rule: str, x: Found) -> str:
-    return (
-        f"The members against {rule} alone: {_sure(x['rank'])} over all kinds, "
-        f"{_sure(x['rank within kinds'])} within kinds."
-    )
-
-
-def _sure(x: Found) -> str:
-    if x["low"] > 0:
-        return f"ranks better by {cell(x)}"
-    return f"ranks worse by {cell(x)}" if x["high"] < 0 else f"no better that shows, {cell(x)}"
-
-
-def _lucky(kind: str, x: Found) -> str:
-    said, mine, share = x["another run"], x["members"], x["share of luck"]
-    if said["low"] <= 0:
-        end = "so the luck of training decides it, and no rule that reads the reference can"
-    elif mine["low"] <= 0:
-        end = f"so it can be known, and the members do not surely tell ({cell(mine)})"
-    else:
-        end = f"and the members tell {cell(mine)}"
-    return (
-        f"Worlds of {kind}: another run of the same world says {cell(said)} of where gold turns "
-        f"(share of luck {cell(share)}), {end}."
-    )
-
-
-def _coverage(x: Found) -> str:
-    held = f"the 80 % interval held {cell(x)}"
-    if x["high"] < 0.8:
-        return held + ", too few"
-    return held + (", too many" if x["low"] > 0.8 else "")
-
-
-def _lean(x: Found) -> str:
-    if x["value"] is None:
-        return "of no run to be told, for none did"
-    text = f"{cell(x)} of the measured √KL"
-    if x["low"] is not None and x["low"] > 1:
-        return text + ", too late"
-    return text + (", too early" if x["high"] is not None and x["high"] < 1 else "")

@@ -20,6 +20,7 @@ from bench.audit.parts import by_level, by_setting, lean, measures
 from bench.audit.resampled import with_interval
 
 FEW = 64  # completions a prompt, of the second reading of the same runs
+FEWEST = 10  # runs of a kind; of fewer there is no rank, and each is listed
 
 
 def shipped(develop: Sequence[Run]) -> Calibration:
@@ -46,8 +47,10 @@ def source(made: Calibration) -> str:
 
 def all_of(say: Callable[[str], None]) -> dict[str, Any]:
     """Everything; only seeds of `worlds.REPORT` are judged."""
-    develop, report = runs_of(worlds.DEVELOP), runs_of(worlds.REPORT)
+    develop, every = runs_of(worlds.DEVELOP), runs_of(worlds.REPORT)
     kinds = {r.kind for r in develop}
+    of_kind = Counter(r.kind for r in every)
+    report = [r for r in every if of_kind[r.kind] >= FEWEST]
     known = [r for r in report if r.kind in kinds]
     questions: dict[str, Any] = {}
     for question, ask, of in (
@@ -74,6 +77,16 @@ def all_of(say: Callable[[str], None]) -> dict[str, Any]:
                 }
                 for rule, found in by.items()
             },
+            "members minus by kind": {
+                rule: {
+                    kind: differences(
+                        *only(of, by["members"], kind), only(of, found, kind)[1], ("rank",)
+                    )["rank"]
+                    for kind in sorted({r.kind for r in of})
+                }
+                for rule, found in by.items()
+                if rule != "members"
+            },
         }
         say(f"{question}: {json.dumps(questions[question]['rules'])}")
     few = [r for r in runs_of(worlds.REPORT, FEW) if r.kind in kinds]
@@ -83,24 +96,24 @@ def all_of(say: Callable[[str], None]) -> dict[str, Any]:
         small[f"members, {FEW} completions"] = measures(few, by)
     return {
         "develop": tally(develop),
-        "report": tally(report),
+        "report": tally(every),
         "calibration": asdict(shipped(develop)),
         "questions": questions,
         "fewer completions": small or earlier("fewer completions"),
         "predictions": {
-            name: foretold(shipped(develop), [r for r in report if r.kind.startswith(name)])
+            name: foretold(shipped(develop), [r for r in every if r.kind.startswith(name)])
             or (earlier("predictions") or {}).get(name)
             for name in ("table", "grammar")
         },
         "settings": by_setting(develop, report),
         "levels": by_level(develop, report),
+        "listed": listed(develop, [r for r in every if of_kind[r.kind] < FEWEST]),
         "luck": luck.all_of(develop, report) or earlier("luck"),
         "smollm2": smollm2.all_of(develop, paths)
         if (paths := smollm2.found())
         else earlier("smollm2"),
         "runs": {
-            name: [row(r) for r in runs]
-            for name, runs in (("develop", develop), ("report", report))
+            name: [row(r) for r in runs] for name, runs in (("develop", develop), ("report", every))
         },
     }
 
@@ -134,15 +147,33 @@ def only(
     return [r for r in runs if r.kind == kind], mine
 
 
+def listed(develop: Sequence[Run], runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Each run of a kind that has too few for a rank, and what the library's calibration says."""
+    by = judged.predicted(shipped(develop), runs, "members")
+    held = measured.covered(by.low, by.high, *judged.table(runs, ())[1:])
+    return [
+        {
+            **row(r),
+            "predicted": by.d[i],
+            "low": by.low[i],
+            "high": by.high[i],
+            "held": bool(held[i]),
+        }
+        for i, r in enumerate(runs)
+    ]
+
+
 def differences(
-    runs: Sequence[Run], one: judged.Predicted, other: judged.Predicted
+    runs: Sequence[Run],
+    one: judged.Predicted,
+    other: judged.Predicted,
+    names: Sequence[str] = ("rank", "rank within kinds"),
 ) -> dict[str, Any]:
     """How much more of each rank correlation one rule has, on the same resampled seeds."""
     mine, theirs = judged.scores(runs, one), judged.scores(runs, other)
     seeds = [r.seed for r in runs]
     return {
-        name: with_interval(seeds, lambda w, n=name: mine[n](w) - theirs[n](w))
-        for name in ("rank", "rank within kinds")
+        name: with_interval(seeds, lambda w, n=name: mine[n](w) - theirs[n](w)) for name in names
     }
 
 
