@@ -44,7 +44,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "process_advantage": {"k": 2, "rollouts": 2, "examples": 4, "verifier_steps": 3},
     "token_reward": {"contrast": 1},
     "risk_po": {"bundle": 3},
-}  # smaller pools, fits and bundles; a kill after the contrast was made
+    "c_morl": {"parts": 1, "first": 1, "extend": 1},
+}  # smaller pools, fits and bundles; a kill after the contrast was made, and in the second stage
 
 
 def name(module: Any) -> str:

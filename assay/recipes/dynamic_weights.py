@@ -53,6 +53,7 @@ from assay.loops import (
     standardised,
     with_reference_logp,
 )
+from assay.loops.fronts import front_share, mean_rewards
 from assay.stats.effects import Reading
 
 paper = Paper(
@@ -145,8 +146,8 @@ def recipe(
 
     def point(policy: Any, t: int) -> Tensor:
         """The means of the rewards on fresh completions `[1,M]`."""
-        x = policy.sample(task.batch(loop, t), validation, task.rng("validation", t))
-        return several(x)[:, x.present].double().mean(1)[None].cpu()
+        rng = task.rng("validation", t)
+        return mean_rewards(several, policy, task.batch(loop, t), validation, rng)
 
     def prepare(batch: Rollouts) -> Rollouts:
         if method == "gradient":
@@ -187,18 +188,6 @@ def recipe(
     )
 
 
-def share(readings: list[Reading], *more: list[Reading]) -> float:
-    """Area that a run's readings dominate above (0, 0), over that of the exact front; of several
-    runs, what they dominate together.
-    """
-    rows = [r for run in (readings, *more) for r in run if r["tag"] != "best"]
-    exact = [r["stats"] for r in rows if "exact/front" in r["stats"]]
-    if not exact:
-        raise ValueError("no reading has exact objectives; use testbed trade of world table")
-    points = torch.tensor([[s["exact/objective0"], s["exact/objective1"]] for s in exact])
-    return float(hypervolume(points, torch.zeros(2))) / exact[0]["exact/front"]
-
-
 _LONG: dict[str, Any] = {"batch_size": 4, "max_steps": 100}
 _SHORT: dict[str, Any] = {**_LONG, "method": "fixed", "max_steps": 20}
 _RATES = {"learning_rate": (0.1, 0.2, 0.4, 0.8)}
@@ -229,7 +218,7 @@ _MOVING = ("hypervolume", "gradient", "drift")
     },
     seeds="100..119",
     tuned=dict.fromkeys((*_MOVING, "fixed", *_SWEEP), _RATES),
-    by=share,
+    by=front_share,
     control=("over drift",),
     broken="weights that wander by noise",
     differs={
@@ -240,12 +229,12 @@ _MOVING = ("hypervolume", "gradient", "drift")
     },
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Differences of `share`; of the sweep, what its five runs dominate together."""
-    found = {k: share(arms[k]) for k in (*_MOVING, "fixed")}
+    """Differences of `front_share`; of the sweep, what its five runs dominate together."""
+    found = {k: front_share(arms[k]) for k in (*_MOVING, "fixed")}
     first, *others = (arms[k] for k in _SWEEP)
     return {
         "hypervolume over fixed": found["hypervolume"] - found["fixed"],
         "gradient over fixed": found["gradient"] - found["fixed"],
-        "gradient over the sweep": found["gradient"] - share(first, *others),
+        "gradient over the sweep": found["gradient"] - front_share(first, *others),
         "over drift": found["gradient"] - found["drift"],
     }
