@@ -13,7 +13,8 @@ term.
 Where the released code differs. It can leave truncated completions out of the loss instead of the
 penalty (overlong filtering); that is not here. Rewards there are 1 and −1, so that the penalty is
 half of a right answer; with another unit of reward `penalty` says how much it is. Dynamic sampling
-looks at the reward before the penalty, and there at the accuracy alone; so does this.
+looks at the reward before the penalty, and there at the accuracy alone; so does this. verl's loss
+also stops at −A·c where A < 0 (dual clip); that is not here.
 
 Trap: dynamic sampling spends completions. Its cost is counted (`generated`), and a comparison at
 equal steps is none at equal completions.
