@@ -17,7 +17,11 @@ def cannot(d: Found) -> str:
     lines = [_against(rule, x) for rule, x in known.items() if RULES[rule]]
     lines += _better(d["questions"]["new seeds of known kinds"]["members minus by kind"])
     if d.get("luck"):
-        lines += [_lucky(kind, x) for kind, x in d["luck"].items()]
+        ranks = d["questions"]["new seeds of known kinds"]["rules by kind"]
+        lines += [
+            _lucky(kind, x, {rule: r[kind]["rank"] for rule, r in ranks.items() if RULES[rule]})
+            for kind, x in d["luck"].items()
+        ]
     unseen = d["questions"]["kinds that the calibration has not seen"]
     lines += _wrong_way(unseen["rules by kind"])
     new = unseen["kinds"]
@@ -52,9 +56,9 @@ def _of_smollm2(d: Found) -> str:
         f"SmolLM2: the interval held {x['covered']} of {x['runs']} runs [{low:.2f}, {high:.2f}], "
         f"{'surely' if high < 0.8 else 'perhaps not'} fewer than 80 %. Gold had not turned at the "
         f"end of {later}, and in {early} it turned before the interval begins. The reward models "
-        f"order {least:.2f} to {most:.2f} of the pairs of the reference's completions as gold "
-        "does: what their members share is hardly gold, and where gold goes then is in no "
-        "difference between members."
+        f"order {least:.2f} to {most:.2f} of the pairs of the reference's completions as gold does, "
+        "where half is chance: what their members share can hardly be gold, and where gold goes "
+        "then is in no difference between members."
     )
 
 
@@ -103,18 +107,19 @@ def _sure(x: Found) -> str:
     return f"it does not show that they rank better, {cell(x)}"
 
 
-def _lucky(kind: str, x: Found) -> str:
-    said, mine, share = x["another run"], x["members"], x["share of luck"]
-    if said["low"] <= 0:
-        end = "so the luck of training decides it, and no rule that reads the reference can"
-    elif mine["low"] <= 0:
-        end = f"so it can be known, and the members do not surely tell ({cell(mine)})"
-    else:
-        end = f"and the members tell {cell(mine)}"
-    return (
-        f"Worlds of {kind}: another run of the same world says {cell(said)} of where gold turns "
-        f"(share of luck {cell(share)}), {end}."
+def _lucky(kind: str, x: Found, ranks: Found) -> str:
+    said, share = x["another run"], x["share of luck"]
+    text = (
+        f"{kind}: another run of the same world ranks {x['worlds']} worlds by {cell(said)} (share "
+        f"of luck {cell(share)}), "
     )
+    if said["low"] <= 0:
+        text += "so the luck of training decides most of it, and the reference can say little. "
+    else:
+        text += "so where gold turns is a property of the world that could be known. "
+    best = max(ranks, key=lambda rule: ranks[rule]["value"])
+    text += f"The report's runs are ranked by {cell(ranks['members'])} by the members"
+    return text + ("." if best == "members" else f", and by {cell(ranks[best])} by {best}.")
 
 
 def _coverage(x: Found) -> str:
