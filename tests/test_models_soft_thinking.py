@@ -70,6 +70,10 @@ def test_the_surrogate_is_the_mean_where_nothing_is_clipped_and_has_no_slope_els
     assert slope[0, 0] == slope[0, 2] == 0 and float(slope[0, 1]) == pytest.approx(
         (1 - float(torch.tensor(-0.4).exp())) / 3
     )
+    # noise that was clipped when it was drawn is at the end, whatever rounding says
+    ends = logp.detach() + torch.tensor([[-1.5 + 1e-7, 0.4, 3 - 1e-7]], dtype=F)
+    (again,) = torch.autograd.grad(gumbel_logp(ends, logp).sum(), logp)
+    torch.testing.assert_close(again, slope)
     # a token of probability below e⁻³ counts in the density alone, and an empty slot in none
     rare = torch.tensor([[0.96, 0.04]], dtype=F).log()
     both = torch.stack([gumbel_logp(rare + 0.3, rare, form=f) for f in ("surrogate", "joint")])

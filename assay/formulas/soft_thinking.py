@@ -15,6 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 FORMS = ("surrogate", "joint")
+# u of noise that was clipped when it was drawn lies at the very end of the range, on either side of
+# it by rounding: it is clipped
+_ROUNDING = 1e-4
 
 
 def soft_mixture(
@@ -86,5 +89,6 @@ def gumbel_logp(
     counted = kept & (logp.detach() > least)
     if not bool(counted.any(-1).all()):
         raise ValueError(f"no token of some thought has a log-probability above {least}")
-    u = u.clamp(low, high)
+    inside = (u > low + _ROUNDING) & (u < high - _ROUNDING)
+    u = torch.where(inside, u, u.detach().clamp(low, high))
     return torch.where(counted, -u - (-u).exp(), zero).sum(-1) / counted.sum(-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from assay.formulas.surrogate import value_clipped
 FITS = ("gaussian", "two_hot", "squared")
 
 
+@runtime_checkable
 class ValueForm(Protocol):
     """A form of values, standardised: in deviations of the returns about their mean.
 
@@ -45,7 +46,11 @@ class ValueForm(Protocol):
 
 @dataclass(frozen=True)
 class Scalar:
-    """One output, the value itself, fitted by the clipped squared error."""
+    """One output, the value itself, fitted by the clipped squared error.
+
+    Attributes:
+        outputs: Of the head, one.
+    """
 
     outputs: int = 1
 

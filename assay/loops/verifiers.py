@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from assay.core import Loop, Policy, Prompts, Rng, Samples, order
 from assay.engine.descend import descend
-from assay.formulas.process import step_mask
+from assay.formulas.process import step_advantages, step_mask
 from assay.formulas.reduce import per_completion_once
 
 Success = Callable[[Samples], Tensor]
@@ -91,6 +91,7 @@ def continued(
     success: Success,
     rollouts: int,
     rng: Rng,
+    force: Int[Tensor, "L"] | None = None,
 ) -> Float[Tensor, "B N S1"]:
     """Count how many continuations of each wanted prefix succeed.
 
@@ -102,6 +103,8 @@ def continued(
         success: completions → 1 where they succeeded.
         rollouts: Continuations of each.
         rng: Address of the continuations.
+        force: Tokens that every prefix is continued by, such as what begins an answer; a prefix
+            that leaves no room for them does not succeed.
 
     Returns:
         Counts; 0 where nothing is continued.
@@ -123,11 +126,61 @@ def continued(
         logp=torch.where(kept, start.logp, 0.0),
         ended=torch.zeros_like(start.ended),
     )
+    fits = torch.ones_like(start.ended)
+    if force is not None:
+        start, fits = forced(start, force, most=getattr(prover, "max_tokens", T + len(force)))
     times = torch.arange(widest, device=step.device).repeat_interleave(rollouts).expand(B, -1)
     y = prover.sample(x.prompts, flat.sum(-1) * rollouts, rng, start.pick(times))
-    won = torch.where(y.present, success(y), 0.0).unflatten(1, (-1, rollouts)).sum(-1)
+    won = torch.where(y.present & fits.gather(1, times), success(y), 0.0)
+    won = won.unflatten(1, (-1, rollouts)).sum(-1)
     out = won.new_zeros(B, N * S1).scatter(1, first, won * flat.gather(1, first))
     return out.view(B, N, S1)
+
+
+def forced(
+    start: Samples, force: Int[Tensor, "L"], *, most: int
+) -> tuple[Samples, Bool[Tensor, "B N"]]:
+    """Append given tokens to beginnings of completions.
+
+    Args:
+        start: Beginnings, without gaps between their tokens.
+        force: The tokens.
+        most: Tokens of a completion, at most.
+
+    Returns:
+        (the beginnings, `[B,N,T']`; which of them had room). The others are as they were.
+    """
+    here = start.mask | start.given
+    count, L = here.sum(-1, keepdim=True), len(force)
+    fits = count[..., 0] + L <= most
+    wide = start.widened(here.shape[2] + L)
+    T = wide.mask.shape[2]
+    offset = torch.arange(T, device=count.device) - count
+    new = (offset >= 0) & (offset < L) & fits[..., None]
+    action = torch.where(new, force[offset.clamp(0, L - 1)], wide.action)
+    # no longer than the prover takes
+    return _narrowed(replace(wide, action=action, given=wide.given | new), min(T, most)), fits
+
+
+def _narrowed(x: Samples, T: int) -> Samples:
+    names = ("action", "mask", "given", "logp")
+    return replace(x, **{name: getattr(x, name)[:, :, :T] for name in names})
+
+
+def progress(
+    q: Float[Tensor, "B N S1"], outcome: Float[Tensor, "B N"], step: Int[Tensor, "B N T"]
+) -> Float[Tensor, "B N S"]:
+    """By how much each step changes the chance of success; after the last, it is the outcome.
+
+    Args:
+        q: Chances of success, of the bare prompt and after each step.
+        outcome: Outcomes, 0 or 1.
+        step: Number of each token's step.
+    """
+    last = step.amax(-1, keepdim=True)
+    place = torch.arange(q.shape[-1] - 1, device=step.device)
+    after = torch.where(place == last, outcome[..., None], q[..., 1:])
+    return step_advantages(after, q[..., 0], step_mask(step))
 
 
 def values(verifier: nn.Module, x: Samples, step: Int[Tensor, "B N T"]) -> Float[Tensor, "B N S1"]:

@@ -56,9 +56,9 @@ from torch import Tensor
 
 from assay.core import Claim, HasValueHead, Loop, Paper, Rng, Samples, Step, Task, require
 from assay.errors import InputError
-from assay.formulas.process import best_of_k_estimate, on_steps, step_advantages, step_mask
+from assay.formulas.process import best_of_k_estimate, on_steps
 from assay.loops import Rollouts, leave_one_out_advantage, online, proxy_score
-from assay.loops.verifiers import Labels, collected, fitted_verifier, values
+from assay.loops.verifiers import Labels, collected, fitted_verifier, progress, values
 from assay.stats.effects import Reading, average
 
 paper = Paper(
@@ -162,7 +162,7 @@ def recipe(
         if alpha:
             step = task.rewards.step_of(x)
             q = torch.sigmoid(values(verifier, x, step))
-            A = A + alpha * on_steps(advantages(q, (outcome >= right).to(q), step), step)
+            A = A + alpha * on_steps(progress(q, (outcome >= right).to(q), step), step)
             batch.stats = dict(kept.told)
         batch.advantage = A
         return batch
@@ -174,21 +174,6 @@ def elsewhere(share: Tensor, labels: Labels, rng: Rng) -> Tensor:
     """The labels in random order among the prefixes that have one."""
     mixed = share[labels.here][rng.permutation(int(labels.here.sum()))]
     return share.masked_scatter(labels.here, mixed)
-
-
-def advantages(q: Tensor, outcome: Tensor, step: Tensor) -> Tensor:
-    """A^μ a step `[B,N,S]`, with the outcome after the last step.
-
-    Args:
-        q: Chances of success `[B,N,S+1]`, in the order of `values`.
-        outcome: Outcomes `[B,N]`.
-        step: Number of each token's step `[B,N,T]`.
-    """
-    last = step.amax(-1, keepdim=True)
-    after = torch.where(
-        torch.arange(q.shape[-1] - 1, device=step.device) == last, outcome[..., None], q[..., 1:]
-    )
-    return step_advantages(after, q[..., 0], step_mask(step))
 
 
 BEST = 0.667  # gold of the chain's best policy, by backward induction
