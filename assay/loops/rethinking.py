@@ -125,8 +125,15 @@ def put_back(
         new = known.new_full((*which.shape, *known.shape[2:]), float(name == IMPORTANCE))
         extra[name] = put(known, new)
     extra[RETHOUGHT] = put(torch.zeros_like(x.logp[..., 0]), torch.ones_like(y.logp[..., 0]))
-    fields = ("action", "mask", "given", "logp", "ended")
-    return replace(x, **{f: put(getattr(x, f), getattr(y, f)) for f in fields}, extra=extra)
+    return replace(
+        x,
+        action=put(x.action, y.action),
+        mask=put(x.mask, y.mask),
+        given=put(x.given, y.given),
+        logp=put(x.logp, y.logp),
+        ended=put(x.ended, y.ended),
+        extra=extra,
+    )
 
 
 def alone(x: Samples, **more: Float[Tensor, "B N"]) -> Samples:

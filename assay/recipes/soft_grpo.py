@@ -24,8 +24,9 @@ drawn. Plain tokens are drawn from the whole distribution, there from the five l
 Traps. At τ = 0.1 most mixtures are nearly one token. The surrogate has no derivative where u is
 clipped, a twentieth of the noise, and is a mean: it moves a ratio K times less than the density
 does. Noise that is clipped when it is drawn lies at the very end of the range, where rounding says
-in the released code whether it has a derivative; here it has none. A thought's text is its largest tokens; a verifier that reads every line judges what was
-hardly written. The reading before the first step is of the plain reference.
+in the released code whether it has a derivative; here it has none. A thought's text is its largest
+tokens; a verifier that reads every line judges what was hardly written. The reading before the
+first step is of the plain reference.
 
 Here: in world sums scratch work is thought, and the answer's line is not. What the paper finds,
 more problems solved by some of 32 completions at as many right answers, is looked for among 8 in

@@ -95,8 +95,8 @@ class SoftThinking(Causal):
         ids = getattr(vocabulary, "ids", {})
         if thoughts.think_end not in ids:
             raise InputError(
-                f"--think-end is '{thoughts.think_end}', which is no token of this vocabulary; give "
-                "the token after which the answer stands"
+                f"--think-end is '{thoughts.think_end}', which is no token of this vocabulary; "
+                "give the token after which the answer stands"
             )
         self.closing = (ids[thoughts.think_end], *vocabulary.ends)
 
