@@ -45,14 +45,14 @@ SIZES: dict[str, dict[str, Any]] = {
         "sft_steps": 120,
         "sft_lr": 0.01,
     },
-    "calculator": {
+    "calculator": {  # a smaller one is never right, and nothing can be learned from its calls
         "prompts": 24,
         "held_out": 8,
-        "taught": 400,
-        "width": 16,
-        "layers": 1,
-        "sft_steps": 60,
-        "sft_lr": 0.02,
+        "taught": 1000,
+        "width": 32,
+        "layers": 2,
+        "sft_steps": 120,
+        "sft_lr": 0.01,
     },
 }
 

@@ -45,6 +45,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "token_reward": {"contrast": 1},
     "risk_po": {"bundle": 3},
     "c_morl": {"parts": 1, "first": 1, "extend": 1},
+    "tl_training": {"sft_steps": 2, "tools": "add two,add three,take two"},
 }  # smaller pools, fits and bundles; a kill after the contrast was made, and in the second stage
 
 
@@ -63,10 +64,9 @@ def world(module: Any) -> World:
 
 
 def loop_of(module: Any) -> Loop:
-    """The small loop, with what the recipe insists on (PPO's epochs)."""
+    """The small loop, as the recipe insists, at a rate that undoes no network's schooling."""
     own = inspect.signature(module.recipe).parameters["loop"].default
-    # 0.05 would undo a network's schooling in one step
-    lr = 0.003 if needs(module)[0] == "sums" else SMALL.learning_rate
+    lr = 0.003 if needs(module)[0] in ("sums", "calculator") else SMALL.learning_rate
     size = 4 if own.epochs > 1 else 0
     return replace(SMALL, epochs=own.epochs, mini_batch_size=size, learning_rate=lr)
 
