@@ -16,8 +16,9 @@ from torch import Tensor
 
 from assay.core import InputError, Loop, Pairs, Rng, Samples, Task
 from assay.loops.preference_rounds import gap
-from assay.loops.search_trees import Forest, Leaves, beginnings
-from assay.loops.tree_search import PuctSearch, step_pairs
+from assay.loops.search_trees import Forest, Leaves, Node, beginnings
+from assay.loops.tree_search import Decision, PuctSearch, every_decision, is_clear, step_pairs
+from assay.loops.whole_pairs import tossed, whole_pairs
 from assay.models.policies.table import TablePolicy
 from assay.recipes import mcts_dpo
 
@@ -145,11 +146,56 @@ def test_completions_without_a_score_are_counted_and_are_no_ends() -> None:
 
 def test_coins_change_labels_and_nothing_else() -> None:
     pairs = pairs_of()
-    tossed = mcts_dpo.tossed(pairs, Rng(0)("coin"))
-    turned = tossed.p != pairs.p
-    assert torch.equal(tossed.action, pairs.action) and bool(turned.any())
-    assert torch.allclose(tossed.p[turned], 1 - pairs.p[turned])
+    coins = tossed(pairs, Rng(0)("coin"))
+    turned = coins.p != pairs.p
+    assert torch.equal(coins.action, pairs.action) and bool(turned.any())
+    assert torch.allclose(coins.p[turned], 1 - pairs.p[turned])
     assert not bool(turned.all())
+
+
+def test_every_node_with_two_children_decides_by_value() -> None:
+    trees = forest()
+    chain = SEARCH.decisions(trees, judged)
+    for root, on_path in zip(trees.roots, chain, strict=True):
+        found = every_decision(root)
+        assert {d.node for d in found} == {n for n in nodes(root) if len(n.children) > 1}
+        assert {d.node for d in on_path if len(d.children) > 1} <= {d.node for d in found}
+        assert all(list(d.q) == sorted(d.q, reverse=True) for d in found)
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept"),
+    [
+        ({}, True),
+        ({"apart": 0.61}, False),
+        ({"overlap": 0.5}, True),
+        ({"overlap": 0.49}, False),  # one token of the shorter step's two
+        ({"worth": 0.41}, False),
+    ],
+)
+def test_unclear_decisions_are_told_from_clear_ones(limits: dict[str, float], kept: bool) -> None:
+    best = Node(tokens=[9, 1, 2, 2], start=1, q=0.3, value=0.4)
+    middle = Node(tokens=[9, 1, 2], start=1, q=0.0, value=0.9)
+    worst = Node(tokens=[9, 1, 4, 5], start=1, q=-0.3)
+    decision = Decision.of(Node(children=[worst, middle, best]), by_value=True)
+    assert decision.children == (best, middle, worst)
+    assert is_clear(decision, **{"apart": 0.5, "overlap": 1.0, "worth": 0.0, **limits}) is kept
+
+
+def test_whole_completions_are_paired_where_their_rewards_differ() -> None:
+    policy = TablePolicy(LOGITS, length=3)
+    prompts = policy.prompts(torch.zeros(ROWS, dtype=torch.int64))
+    pairs, _ = whole_pairs(policy, prompts, 6, right, Rng(3)("x"))
+    assert pairs is not None and bool((pairs.margin == 1).all())
+    assert right(pairs).tolist() == [[1.0, 0.0]] * len(pairs)
+    none, _ = whole_pairs(policy, prompts, 6, lambda x: right(x) * 0, Rng(3)("x"))
+    assert none is None
+
+
+def test_gaps_are_sums_or_means() -> None:
+    logp = torch.tensor([[[-1.0, -2.0, -3.0], [-4.0, 0.0, 0.0]]])
+    assert gap(logp).tolist() == [-2.0]
+    assert gap(logp, torch.tensor([[3, 1]])).tolist() == [2.0]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.core import Loop, Pairs, Policy, Rng, Samples, Step, Task
@@ -129,6 +129,7 @@ def rounds(
     beta: float,
     score: Callable[[Samples], Tensor],
     to_reference: bool = False,
+    length_mean: bool = False,
 ) -> Iterator[Step]:
     """Gather pairs anew in each round and fit the policy to them; yield a Step after each update.
 
@@ -143,6 +144,7 @@ def rounds(
         beta: Scale of the implicit rewards that are recorded.
         score: The proxy of the readings.
         to_reference: Record implicit rewards against π₀ instead of the pairs' own `logp`.
+        length_mean: Log-probabilities of a completion are means over its decisions, not sums.
     """
     if round_steps < 1:
         raise InputError(f"--round-steps is {round_steps}; a round has at least 1 step")
@@ -162,7 +164,8 @@ def rounds(
             drawn = nonfinite.logps("policy", rows, rows.logp)  # π_k's, which a whole round reads
             reference = with_reference_logp(task.reference, rows).logp
             margins.add(rows, logp, reference if to_reference else drawn)
-            return loss(rows, gap(logp), gap(drawn), gap(reference))
+            each = (gap(v, rows.lengths if length_mean else None) for v in (logp, drawn, reference))
+            return loss(rows, *each)
 
         if data is not None and len(data):
             made = update(opt, of, data, loop, task.rng("minibatch", t), reduce=per_pair)
@@ -184,9 +187,16 @@ def _begun(
     return pairs(policy, x, k), completion_stats(x)
 
 
-def gap(logp: Float[Tensor, "B N T"]) -> Float[Tensor, "B"]:
-    """Log-probability of the first completion minus that of the second, as sums over decisions."""
-    whole = logp.sum(-1)
+def gap(
+    logp: Float[Tensor, "B N T"], lengths: Int[Tensor, "B N"] | None = None
+) -> Float[Tensor, "B"]:
+    """Log-probability of the first completion minus that of the second, as sums over decisions.
+
+    Args:
+        logp: `[B,N,T]`.
+        lengths: Decisions of each, to take means over them; None for sums.
+    """
+    whole = logp.sum(-1) if lengths is None else logp.sum(-1) / lengths.clamp(min=1)
     return whole[:, 0] - whole[:, 1]
 
 

@@ -29,9 +29,11 @@ class Decision:
     q: tuple[float, ...]
 
     @classmethod
-    def of(cls, node: Node) -> Decision:
-        """Decide as the tree stands."""
-        best = sorted(node.children, key=lambda n: (n.visits, n.q, n.v, n.value), reverse=True)
+    def of(cls, node: Node, *, by_value: bool = False) -> Decision:
+        """Decide as the tree stands: by visits and then Q, or by Q and then visits."""
+        rank = ("q", "visits") if by_value else ("visits", "q")
+        by = [*rank, "v", "value"]
+        best = sorted(node.children, key=lambda n: [getattr(n, k) for k in by], reverse=True)
         return cls(node, tuple(best), tuple(n.visits for n in best), tuple(n.q for n in best))
 
 
@@ -134,6 +136,31 @@ class PuctSearch:
             node.visits += 1
             if node.parent is not None:
                 node.q = node.gain + self.gamma * node.v
+
+
+def every_decision(root: Node) -> list[Decision]:
+    """Decide by value at every node of a tree that has two children, also off the chosen path."""
+    here = [Decision.of(root, by_value=True)] if len(root.children) > 1 else []
+    return here + [d for child in root.children for d in every_decision(child)]
+
+
+def is_clear(decision: Decision, *, apart: float, overlap: float, worth: float) -> bool:
+    """Whether the best child can be told from the worst one.
+
+    Args:
+        decision: With at least two children.
+        apart: Least difference of their Q.
+        overlap: Largest share of different tokens that both steps have, of those of the step with
+            fewer.
+        worth: Least value that the best one was judged to have.
+    """
+    best, worst = decision.children[0], decision.children[-1]
+    a, b = (set(n.tokens[n.start :]) for n in (best, worst))
+    return (
+        decision.q[0] - decision.q[-1] >= apart
+        and len(a & b) <= overlap * min(len(a), len(b))
+        and best.value >= worth
+    )
 
 
 def step_pairs(

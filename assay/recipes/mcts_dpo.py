@@ -60,12 +60,11 @@ from assay.core import (
 )
 from assay.core.policy import EncodesText, require
 from assay.formulas.pairwise import dpo
-from assay.loops import proxy_score, scores_and_missing
-from assay.loops.missing import scored_only
-from assay.loops.preference_rounds import paired_up, rounds
+from assay.loops import proxy_score
+from assay.loops.preference_rounds import rounds
 from assay.loops.search_trees import Forest, Leaves
-from assay.loops.statistics import completion_stats
 from assay.loops.tree_search import PuctSearch, step_pairs
+from assay.loops.whole_pairs import tossed, whole_pairs
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -181,19 +180,10 @@ def recipe(
         return (tossed(pairs, rng("coin")) if label == "coin" else pairs), stats
 
     def whole(by: Policy, prompts: Prompts, rng: Rng) -> tuple[Pairs | None, dict[str, float]]:
-        """The best completion of each prompt against the worst, where they differ in reward."""
-        x = by.sample(prompts, loop.num_generations, rng("grow", 0))
-        r, missing = scores_and_missing(score, x)
-        x = scored_only(x, missing)
-        stats = completion_stats(x)
-        top, low = r.masked_fill(~x.present, -torch.inf), r.masked_fill(~x.present, torch.inf)
-        places = torch.stack([top.argmax(-1), low.argmin(-1)], -1)
-        margin = (top.amax(-1) - low.amin(-1)).nan_to_num(neginf=0.0)
-        rows = (margin > 0).nonzero()[:, 0]
-        if not len(rows):
-            return None, stats
-        pairs = paired_up(x, rows, places[rows], margin=margin[rows])
-        return (tossed(pairs, rng("coin")) if label == "coin" else pairs), stats
+        pairs, stats = whole_pairs(by, prompts, loop.num_generations, score, rng("grow", 0))
+        if pairs is not None and label == "coin":
+            pairs = tossed(pairs, rng("coin"))
+        return pairs, stats
 
     def confidence(by: Policy, prompts: Prompts, texts: list[str], fresh: Leaves) -> list[float]:
         """The judge's chance of the first token of `yes`, of each of these beginnings."""
@@ -223,12 +213,6 @@ def recipe(
         score=score,
         to_reference=True,
     )
-
-
-def tossed(pairs: Pairs, rng: Rng) -> Pairs:
-    """The same pairs, each with its label turned round by a coin."""
-    coin = rng.uniform(torch.arange(len(pairs))).to(pairs.p.device) < 0.5
-    return Pairs(**{**vars(pairs), "p": torch.where(coin, 1 - pairs.p, pairs.p)})
 
 
 _WORLD = {"task": "modular", "least": 4, "most": 4, "width": 32, "layers": 1, "pass_rate": 0.3}
