@@ -57,8 +57,8 @@ def _of_smollm2(d: Found) -> str:
         f"{'surely' if high < 0.8 else 'perhaps not'} fewer than 80 %. Gold had not turned at the "
         f"end of {later}, and in {early} it turned before the interval begins. The reward models "
         f"order {least:.2f} to {most:.2f} of the pairs of the reference's completions as gold "
-        "does, where half is chance: what their members share can hardly be gold, and where gold goes "
-        "then is in no difference between members."
+        "does, where half is chance: what their members share can hardly be gold, and where gold "
+        "goes then is in no difference between members."
     )
 
 
