@@ -146,6 +146,7 @@ def test_what_cannot_think_is_told_so() -> None:
     for given, said in (
         ({"think_end": "</think>"}, "--think-end is '</think>'"),
         ({"top_k": 1}, "--top-k 1"),
+        ({"top_k": 21}, "--top-k is 21"),
         ({"most": -1}, "--thoughts is -1"),
         ({"temperature": 0.0}, "--tau 0"),
         ({"form": "mean"}, "--density is 'mean'"),

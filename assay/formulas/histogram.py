@@ -58,7 +58,7 @@ def gaussian_histogram(
         raise ValueError(f"spread is {spread}; a deviation in widths of a bin is above 0")
     sigma = spread * (edges[-1] - edges[0]) / (len(edges) - 1)
     y = target.detach().clamp(edges[0], edges[-1])[..., None]
-    below = torch.special.erf((edges - y) / (sigma * math.sqrt(2)))
+    below: Tensor = torch.special.erf((edges - y) / (sigma * math.sqrt(2)))
     return below.diff(dim=-1) / (below[..., -1:] - below[..., :1])
 
 

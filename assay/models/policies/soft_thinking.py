@@ -63,6 +63,11 @@ class Thoughts:
             )
         if self.form not in FORMS:
             raise InputError(f"--density is '{self.form}'; it is one of {', '.join(FORMS)}")
+        if self.form == "surrogate" and self.top_k > 20:
+            raise InputError(
+                f"--top-k is {self.top_k}; the surrogate counts tokens of probability above e⁻³, "
+                "and among more than 20 there may be none: give 20, or --density joint"
+            )
 
 
 class SoftThinking(Causal):
