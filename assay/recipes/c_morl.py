@@ -207,7 +207,7 @@ def grid(members: int, parts: int) -> Tensor:
 
 
 _LONG = {"batch_size": 4, "max_steps": 240}
-_RATES = {"learning_rate": (0.1, 0.2, 0.4, 0.8)}
+_RATES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.8, 1.1, 1.6)
 
 
 @Claim(
@@ -224,7 +224,11 @@ _RATES = {"learning_rate": (0.1, 0.2, 0.4, 0.8)}
     # in shares of what the exact front dominates
     least={"over weightings": 0.02, "over free": 0.0},
     seeds="100..119",
-    tuned={"extended": _RATES, "weightings": _RATES, "free": "extended"},
+    tuned={
+        "extended": {"learning_rate": (0.2, 0.4, 0.8), "t": (2.0, 5.0, 20.0)},
+        "weightings": {"learning_rate": _RATES},
+        "free": "extended",
+    },
     by=front_share,
     control=("over free",),
     broken="extensions have no floors",
