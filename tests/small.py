@@ -45,6 +45,16 @@ SIZES: dict[str, dict[str, Any]] = {
         "sft_steps": 120,
         "sft_lr": 0.01,
     },
+    "routing": {
+        "turns": 2,
+        "prompts": 24,
+        "held_out": 8,
+        "taught": 400,
+        "width": 16,
+        "layers": 1,
+        "sft_steps": 60,
+        "sft_lr": 0.02,
+    },
     "calculator": {  # a smaller one is never right, and nothing can be learned from its calls
         "prompts": 24,
         "held_out": 8,

@@ -45,7 +45,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "token_reward": {"contrast": 1},
     "risk_po": {"bundle": 3},
     "c_morl": {"parts": 1, "first": 1, "extend": 1},
-    "tl_training": {"sft_steps": 2, "tools": "add two,add three,take two"},
+    "router_r1": {"alpha": 0.5, "window": 30},
+    "tl_training": {"sft_steps": 2, "sft_rate": 1.0, "tools": "add two,add three,take two"},
 }  # smaller pools, fits and bundles; a kill after the contrast was made, and in the second stage
 
 
@@ -66,7 +67,7 @@ def world(module: Any) -> World:
 def loop_of(module: Any) -> Loop:
     """The small loop, as the recipe insists, at a rate that undoes no network's schooling."""
     own = inspect.signature(module.recipe).parameters["loop"].default
-    lr = 0.003 if needs(module)[0] in ("sums", "calculator") else SMALL.learning_rate
+    lr = 0.003 if needs(module)[0] in ("sums", "calculator", "routing") else SMALL.learning_rate
     size = 4 if own.epochs > 1 else 0
     return replace(SMALL, epochs=own.epochs, mini_batch_size=size, learning_rate=lr)
 

@@ -23,6 +23,7 @@ from assay.worlds.configuration import (
 )
 from assay.worlds.grammar import GrammarConfig
 from assay.worlds.hub import HubConfig
+from assay.worlds.routing import RoutingConfig
 from assay.worlds.sums import SumsConfig
 from assay.worlds.table import TableConfig
 
@@ -31,6 +32,7 @@ CONFIGS = {
     "grammar": GrammarConfig,
     "sums": SumsConfig,
     "calculator": CalculatorConfig,
+    "routing": RoutingConfig,
     "hub": HubConfig,
 }
 
