@@ -183,12 +183,20 @@ def test_unclear_decisions_are_told_from_clear_ones(limits: dict[str, float], ke
 
 
 def test_whole_completions_are_paired_where_their_rewards_differ() -> None:
-    policy = TablePolicy(LOGITS, length=3)
+    def first(x: Samples) -> Tensor:
+        return x.action[..., 0].to(x.logp)
+
+    policy = TablePolicy(torch.zeros_like(LOGITS), length=3)
     prompts = policy.prompts(torch.zeros(ROWS, dtype=torch.int64))
-    pairs, _ = whole_pairs(policy, prompts, 6, right, Rng(3)("x"))
-    assert pairs is not None and bool((pairs.margin == 1).all())
-    assert right(pairs).tolist() == [[1.0, 0.0]] * len(pairs)
-    none, _ = whole_pairs(policy, prompts, 6, lambda x: right(x) * 0, Rng(3)("x"))
+    pairs, _ = whole_pairs(policy, prompts, 12, first, Rng(3)("x"))
+    assert pairs is not None and bool((pairs.margin > 0).all())
+    better, worse = first(pairs).unbind(-1)
+    assert torch.equal(better - worse, pairs.margin.to(better))
+    every = first(policy.sample(prompts, 12, Rng(3)("x")))
+    apart = every.amax(-1) > every.amin(-1)
+    assert torch.equal(better, every.amax(-1)[apart])
+    assert torch.equal(worse, every.amin(-1)[apart])
+    none, _ = whole_pairs(policy, prompts, 12, lambda x: first(x) * 0, Rng(3)("x"))
     assert none is None
 
 
