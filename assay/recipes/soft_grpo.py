@@ -26,7 +26,8 @@ clipped, a twentieth of the noise, and is a mean: it moves a ratio K times less 
 does. Noise that is clipped when it is drawn lies at the very end of the range, where rounding says
 in the released code whether it has a derivative; here it has none. A thought's text is its largest
 tokens; a verifier that reads every line judges what was hardly written. The reading before the
-first step is of the plain reference.
+first step is of the plain reference. The statistic `entropy` averages −ℓ of thoughts with −log π of
+tokens.
 
 Here: in world sums scratch work is thought, and the answer's line is not. What the paper finds,
 more problems solved by some of 32 completions at as many right answers, is looked for among 8 in
