@@ -29,7 +29,9 @@ mean rises and the original of its neighbours is blamed for it; `--retain any` t
 whatever they say, the control of rethinking.
 
 Here: text for images. World sums has no word for "wait"; its trigger ":" is the sign after which a
-solution begins, and the verifier takes the last answer.
+solution begins, and the verifier takes the last answer. Its policy was never shown a correction: a
+second thought is right far less often than the first (`rethought/right` and
+`rethought/right_before` in the readings), so that little is there to be retained.
 """
 
 from __future__ import annotations
