@@ -189,13 +189,10 @@ def test_killed_and_resumed_is_the_uninterrupted_run(
         whole = drive(module, world, run=Run.create(tmp_path / "whole", {}), save_steps=1)
     assert whole[-2]["kl"] > 0, "a policy that did not move shows nothing"
     run = Run.create(tmp_path / "cut", {})
+    config = MeasureConfig(eval_steps=1, save_steps=2, eval_generations=16)
+    own = QUICK.get(name(module), {})
     readings = measure(
-        module.recipe,
-        world,
-        arguments=QUICK.get(name(module), {}),
-        loop=loop_of(module),
-        config=MeasureConfig(eval_steps=1, save_steps=2, eval_generations=16),
-        run=run,
+        module.recipe, world, arguments=own, loop=loop_of(module), config=config, run=run
     )
     while (
         next(readings)["step"] < 3

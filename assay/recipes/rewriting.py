@@ -122,7 +122,7 @@ _RUN = {"max_steps": 24, "learning_rate": 0.001}
     worlds=("sums",),
     on={"sums": _WORLD},
     least={"more right": 0.1, "shorter": 0.05, "over shuffled": 0.0},
-    seeds="200..259",  # ten others, 100 to 109, left it open: see the log
+    seeds="100..109",
     control=("over shuffled",),
     broken="the second reward is dealt to the prompt's completions at random",
 )
