@@ -18,9 +18,10 @@ from assay.registry.catalogue import find
 ONE = (
     *("mdpo", "rec", "chord", "bnpo", "risk_po", "drpo", "knapsack", "d3s", "entropy_mechanism"),
     *("lp_reg", "kdrl", "grpo_care", "mcts_dpo", "dr_grpo", "dapo", "gspo", "cispo", "sapo"),
-    *("gmpo", "reinforce_pp", "ppo", "grpo", "leave_one_out"),
-)
-SEVERAL = ("dynamic_weights", "rewriting", "gdpo")
+    *("gmpo", "reinforce_pp", "ppo", "grpo", "leave_one_out", "apo", "vl_rethinker", "tw_grpo"),
+    *("hl_gauss", "value_augmented_sampling", "mrt", "tl_training", "itool", "reward_ranker"),
+)  # without soft_grpo, whose thoughts a model of transformers cannot read
+SEVERAL = ("dynamic_weights", "rewriting", "gdpo", "c_morl")
 RECIPES = [*ONE, *SEVERAL]
 
 
@@ -28,6 +29,8 @@ def asked(recipe: str, model: str) -> dict[str, Any]:
     more: dict[str, Any] = {"rewards": [even, brief] if recipe in SEVERAL else even}
     if "others" in find(recipe).needs:
         more["others"] = {"strong": model}
+    if recipe == "tl_training":
+        more |= {"sound": "", "sft_steps": 2}  # no reward says whether a call ran
     return more
 
 
