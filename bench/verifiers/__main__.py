@@ -1,8 +1,10 @@
 """Methods that learn from a verifier, at equal completions and updates and on one grid of rates.
 
-python -m bench.verifiers        runs what is missing, about 900 runs of 5 seconds, 40 minutes of
-                                 two idle cores; goes on where it was
-python -m bench.verifiers page   writes the tables of docs/verifier-methods.md
+python -m bench.verifiers           runs what is missing, about 900 runs of 5 seconds, 40 minutes of
+                                    two idle cores; goes on where it was
+python -m bench.verifiers seconds   measures how long each trains, by turns: on an idle machine,
+                                    six minutes
+python -m bench.verifiers page      writes the tables of docs/verifier-methods.md
 
 Every method is tuned by its final accuracy on five seeds (`cases.py`) and judged on twelve others,
 at its best rate and at that of GRPO.
@@ -64,7 +66,7 @@ def end_of(recipe: str, own: dict[str, Any], rate: float, seed: int) -> dict[str
             policy = step.policy
             if counts["generated"] >= cases.BUDGET:
                 break
-    seconds = time.perf_counter() - begun
+    taken = time.perf_counter() - begun
     with meter.lifted(), torch.no_grad():
         x = policy.sample(world.held_out, cases.READ, Rng(seed)("bench verifiers"))
         right = world.gold(x)[0]
@@ -76,7 +78,7 @@ def end_of(recipe: str, own: dict[str, Any], rate: float, seed: int) -> dict[str
         "length": read["completions/mean_length"],
         "generated": counts["generated"],
         "updates": counts["updates"],
-        "seconds": seconds,
+        "seconds": taken,
     }
 
 
@@ -130,6 +132,20 @@ def run() -> None:
             kept(result)
 
 
+def seconds() -> None:
+    """Time every method by turns, one process alone, and keep the median of three runs."""
+    found = json.loads(RESULTS.read_text("utf-8"))
+    taken: dict[str, list[float]] = {r["method"]: [] for r in found}
+    for seed in cases.TIMED_ON:
+        for r in found:
+            end = end_of(r["recipe"], r["constants"], r["rate"], seed)
+            taken[r["method"]].append(end["seconds"])
+            print(r["method"], f"{end['seconds']:.1f} s", flush=True)
+    for r in found:
+        r["seconds"] = statistics.median(taken[r["method"]])
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 def page() -> None:
     """Write the tables between the marks of the page."""
     from bench.verifiers.tables import tables
@@ -142,8 +158,8 @@ def page() -> None:
 
 
 if __name__ == "__main__":
-    words = {"": run, "page": page}
+    words = {"": run, "seconds": seconds, "page": page}
     if (word := " ".join(sys.argv[1:])) in words:
         words[word]()
     else:
-        sys.exit(f"bench.verifiers has no {word!r}; it takes page, or nothing")
+        sys.exit(f"bench.verifiers has no {word!r}; it takes seconds, page, or nothing")

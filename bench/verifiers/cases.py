@@ -28,7 +28,7 @@ WORLD: dict[str, Any] = {
 STEPS, PROMPTS, COMPLETIONS, UPDATES = 20, 16, 8, 4
 BUDGET = STEPS * PROMPTS * COMPLETIONS
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
-TUNED_ON, JUDGED_ON = range(5), range(500, 512)
+TUNED_ON, JUDGED_ON, TIMED_ON = range(5), range(500, 512), range(3)
 READ = 8  # completions of each of the held-out problems
 
 BASELINE = "GRPO"

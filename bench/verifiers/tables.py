@@ -55,7 +55,7 @@ def _row(r: dict[str, Any], base: dict[str, Any]) -> str:
         _mean(r, "length", 1),
         _mean(r, "generated", 0),
         _mean(r, "updates", 0),
-        _mean(r, "seconds", 1),
+        f"{r['seconds']:.1f}" if "seconds" in r else "",
     ]
     return "| " + " | ".join(cells) + " |"
 
