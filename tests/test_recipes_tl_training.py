@@ -73,7 +73,7 @@ def run(**given: Any) -> list[dict[str, Any]]:
 
 
 def test_imitation_comes_first_and_samples_nothing() -> None:
-    readings = run()
+    readings = run(sft_rate=5.0)
     spent = [r["generated"] for r in readings if r["tag"] != "best"]
     per_step = LOOP.batch_size * LOOP.num_generations
     assert spent == [0, 0, 0, per_step, 2 * per_step]
