@@ -36,7 +36,7 @@ def gaussian_histogram(
 
     Its mean is y but for the width of a bin, and for what is cut off: within 3σ of an end of the
     support it is drawn inwards, by up to √(2/π)·σ at the very end. A target beyond an end is taken
-    to be at the end; Appendix A of the paper divides by a mass there that vanishes.
+    to be at the end, where the mass that is divided by would otherwise vanish.
 
     Args:
         target: y `[*S]`.
@@ -51,7 +51,7 @@ def gaussian_histogram(
 
     Source: Imani & White, "Improving Regression Performance with Distributional Losses",
         arXiv:1806.04613, 2018; Farebrother et al., "Stop Regressing: Training Value Functions via
-        Classification for Scalable Deep RL", arXiv:2403.03950, 2024, section 3.1.
+        Classification for Scalable Deep RL", arXiv:2403.03950, 2024.
     """
     _check(edges)
     if not spread > 0:
@@ -75,7 +75,7 @@ def two_hot(target: Float[Tensor, "*S"], edges: Float[Tensor, "E"]) -> Float[Ten
     Raises:
         ValueError: There are fewer than two edges.
 
-    Source: Farebrother et al., arXiv:2403.03950, 2024, section 3.1.
+    Source: Farebrother et al., arXiv:2403.03950, 2024.
     """
     _check(edges)
     width = (edges[-1] - edges[0]) / (len(edges) - 1)
@@ -96,7 +96,7 @@ def histogram_mean(logits: Float[Tensor, "*S M"], edges: Float[Tensor, "E"]) -> 
     Returns:
         `[*S]`, in units of the edges.
 
-    Source: Farebrother et al., arXiv:2403.03950, 2024, equation 5.
+    Source: Farebrother et al., arXiv:2403.03950, 2024.
     """
     return (logits.softmax(-1) * centres(edges)).sum(-1)
 
