@@ -14,6 +14,7 @@ from assay.errors import InputError
 from assay.records.checks import LABELS, QUESTIONS
 from assay.records.runs import Run
 from assay.records.schema import RunRecord
+from assay.records.seals import seal_of
 
 
 def test_a_value_of_another_type_is_named_with_what_was_expected(run: Run) -> None:
@@ -58,10 +59,12 @@ def test_a_record_is_typed(run: Run, tmp_path: Path) -> None:
     assert run.record.recipe == "plain" and run.record.loop == {"max_steps": 3}
     assert run.record.best_step is None and run.record.replayable
     other = Run.create(tmp_path / "other", RunRecord(recipe="plain", loop={"max_steps": 3}))
-    times = ("started", "finished")
+    # The seal covers the times, and the second may end between the two runs.
+    times = ("started", "finished", "seal")
     assert {k: v for k, v in other.about.items() if k not in times} == {
         k: v for k, v in run.about.items() if k not in times
     }
+    assert all(one.about["seal"] == seal_of(one.about) for one in (run, other))
     assert set(json.loads((run.folder / "run.json").read_text())) == {
         f.alias or name for name, f in RunRecord.model_fields.items()
     }
