@@ -232,9 +232,53 @@ class EstimatesMemory(Protocol):
         ...
 
 
+class Steps(NamedTuple):
+    """The Gaussian steps of paths from noise to data.
+
+    Attributes:
+        before: The state before each step.
+        mean: μ of each step, differentiable.
+        std: s of each step.
+        times: Time at the beginning of each step, and at the end of the last: 1 is noise, 0 data.
+    """
+
+    before: Float[Tensor, "B N T D"]
+    mean: Float[Tensor, "B N T D"]
+    std: Float[Tensor, "T"]
+    times: Float[Tensor, "T1"]
+
+
+@runtime_checkable
+class DrawsBySteps(Protocol):
+    """Draws by Gaussian steps from noise to data: flows and diffusions.
+
+    Attributes:
+        reduction: What `logp` is of a step: "sum", its log-density, or "mean" over coordinates.
+    """
+
+    reduction: str
+
+    def gaussian_steps(self, samples: Samples) -> Steps:
+        """Compute the steps that led from state to state, all in one pass."""
+        ...
+
+    def step_kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N T"]:
+        """Compute KL(π‖reference) of each own step in nats, differentiable in this policy alone.
+
+        Raises:
+            InputError: The reference takes other steps.
+        """
+        ...
+
+    def predicted(self, samples: Samples) -> Float[Tensor, "B N T D"]:
+        """Compute the data expected before each step, differentiable."""
+        ...
+
+
 _NEEDS: dict[type, str] = {
     Decodes: "decodes token by token (`decoding`)",
     HasValueHead: "has a value head (`value_head`)",
+    DrawsBySteps: "draws by Gaussian steps (`gaussian_steps`)",
     ComparesTokens: "compares whole distributions token by token (`compared`)",
     EncodesText: "encodes text (`encode`)",
     EstimatesMemory: "estimates its memory (`saved_bytes`)",
