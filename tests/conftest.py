@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,13 @@ def checked(f: Any) -> Any:
 
 
 HOME = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let all workers keep small worlds in one folder, so that each is schooled once."""
+    if "ASSAY_SMALL" not in os.environ:  # the workers inherit what their starter has
+        os.environ["ASSAY_SMALL"] = folder = tempfile.mkdtemp()
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def modules() -> list[str]:

@@ -4,11 +4,9 @@ about.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import json
 import os
-import tempfile
 from typing import Any
 
 from assay.core import World
@@ -55,6 +53,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "sft_steps": 60,
         "sft_lr": 0.02,
     },
+    "flow": {"members": 2, "steps": 4, "width": 8},
     "calculator": {  # a smaller one is never right, and nothing can be learned from its calls
         "prompts": 24,
         "held_out": 8,
@@ -66,11 +65,9 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 
-_OURS = tempfile.TemporaryDirectory()
-atexit.register(_OURS.cleanup)
-# Where miniatures are kept; two processes are given that of the one, because a world schooled in
-# float32 by two is another.
-FOLDER = os.environ.get("ASSAY_SMALL", _OURS.name)
+# Where miniatures are kept, see conftest.py. Two processes are given that of the one, because a
+# world schooled in float32 by two is another.
+FOLDER = os.environ["ASSAY_SMALL"]
 
 
 def needs(module: Any) -> tuple[str, dict[str, Any]]:

@@ -37,7 +37,10 @@ MODULES = [
     for m in pkgutil.iter_modules(assay.recipes.__path__)
 ]
 RECIPES = [m for m in MODULES if hasattr(m, "recipe")]
-SLOW = ("policy_discriminator",)  # to be killed and resumed: a minute and a half
+SLOW = (  # to be killed and resumed: a minute and a half, the others ten to twenty seconds each
+    *("policy_discriminator", "spark", "itool", "mcts_dpo", "conditioned_policies"),
+    *("reward_design", "tl_training"),
+)
 SMALL = Loop(max_steps=4, batch_size=6, num_generations=4, learning_rate=0.05)
 QUICK: dict[str, dict[str, Any]] = {
     "best_of_n": {"most": 8},

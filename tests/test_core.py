@@ -49,6 +49,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "sums": [SIZES["sums"]],
     "calculator": [SIZES["calculator"]],
     "routing": [SIZES["routing"]],
+    "flow": [SIZES["flow"]],
     "hub": [],  # needs files of the user's own: the same law stands in test_worlds_hub
     "grammar": [
         {"pairs": 20, "members": 1, "held_out": 4, "demos": 40, "sft_steps": 2, "reward_steps": 2}

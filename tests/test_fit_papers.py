@@ -118,6 +118,7 @@ def test_the_contrastive_term_needs_something_to_learn_and_tells_pairs_apart() -
     assert bool((term.thinned(PAIRS, 3).sum(-1) >= 1).all())
 
 
+@pytest.mark.full
 def test_dependence_at_0_is_bradley_terry_and_above_it_scores_leave_length() -> None:
     long = PAIRS.pick(
         (PAIRS.lengths[:, 0] < PAIRS.lengths[:, 1]).long()[:, None] ^ torch.tensor([[0, 1]])

@@ -91,6 +91,7 @@ def read(**given: Any) -> dict[str, Any]:
     return drive(apo, small_world(apo), given, loop=LOOP)[1]
 
 
+@pytest.mark.full
 def test_what_a_run_says_of_the_factors_and_what_they_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -24,6 +24,7 @@ def stats(module: Any, **constants: Any) -> list[dict[str, Any]]:
     return [r["stats"] for r in readings if r["step"] and r["tag"] != "best"]
 
 
+@pytest.mark.full
 def test_the_knapsack_spends_the_same_completions_unequally() -> None:
     world = small_world(knapsack)
     equal, mine = (
@@ -36,6 +37,7 @@ def test_the_knapsack_spends_the_same_completions_unequally() -> None:
         stats(knapsack, least=5)
 
 
+@pytest.mark.full
 def test_drpo_learns_from_mixed_prompts_and_its_control_deals_lengths_among_right_answers() -> None:
     said = stats(drpo)
     assert all(s["drpo/frac_mixed"] > 0 and s["loss"] != 0 for s in said)

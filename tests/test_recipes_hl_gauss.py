@@ -116,6 +116,7 @@ def last(**given: Any) -> dict[str, float]:
     return stats
 
 
+@pytest.mark.full
 def test_what_the_critic_is_fitted_by_changes_the_run() -> None:
     runs = [last(values=v) for v in ("gaussian", "two_hot", "squared", "scalar")]
     runs.append(last(critic_lr=0.1))

@@ -43,6 +43,7 @@ def test_at_the_reference_every_loss_is_f_of_zero_and_moves_as_sft(
     assert first.stats["grad_norm"] == pytest.approx(share * theirs, rel=1e-5)
 
 
+@pytest.mark.full
 def test_pearson_stops_at_two_over_beta_and_sft_does_not(world: World) -> None:
     """A few demonstrations alone, learned by heart: u ends at 2, and SFT's goes on."""
     few = imitated(world.task, "demos")[:1]

@@ -29,6 +29,7 @@ def run(**given: Any) -> dict[str, Any]:
     return drive(itool, small_world(itool), {"round_steps": 1, **given}, loop=LOOP)[1]["stats"]
 
 
+@pytest.mark.full
 def test_a_round_searches_where_the_policy_is_perplexed() -> None:
     hard, easy, anywhere = (run(select=s) for s in ("hard", "easy", "random"))
     assert hard["deficiency/all"] == easy["deficiency/all"]
@@ -37,6 +38,7 @@ def test_a_round_searches_where_the_policy_is_perplexed() -> None:
     assert hard["self_play/pairs"] > 0 and hard["search/completions"] > LOOP.batch_size
 
 
+@pytest.mark.full
 def test_limits_leave_pairs_out_and_coins_turn_them() -> None:
     every = run(apart=0.0, overlap=1.0, worth=-1.0)
     assert run()["self_play/pairs"] < every["self_play/pairs"]

@@ -72,6 +72,7 @@ def last(**given: Any) -> dict[str, Any]:
     return drive(lp_reg, small_world(lp_reg), given, loop=LOOP)[-2]
 
 
+@pytest.mark.full
 def test_what_is_held_changes_the_run_and_is_counted() -> None:
     none, some = last(share=0.0), last(share=0.5)
     other, weak = last(share=0.5, shuffled=True), last(share=0.5, beta=0.0)

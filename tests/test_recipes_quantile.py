@@ -39,6 +39,7 @@ def test_labels_are_bought_once_and_counted(world: World) -> None:
     assert all("quantile/kappa" in r["stats"] for r in readings[1:4])
 
 
+@pytest.mark.full
 def test_the_score_is_below_gold_as_often_as_was_promised(world: World) -> None:
     """Over many purchases: the share of fresh reference answers that are worth more than their
     score is at least 0.9.

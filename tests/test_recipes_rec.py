@@ -26,6 +26,7 @@ def test_masked_and_weighted_it_is_grpo_without_a_deviation_in_many_updates() ->
     assert differences(runs({}), theirs, 1e-6) != [], "the weight matters after the first update"
 
 
+@pytest.mark.full
 def test_each_constant_changes_the_run() -> None:
     plain = runs({})  # its ratios stay inside (.8, 1.2)
     for given in (

@@ -18,6 +18,7 @@ def run(**given: Any) -> dict[str, Any]:
     return drive(router_r1, small_world(router_r1), {"alpha": 0.0, **given}, loop=LOOP)[1]["stats"]
 
 
+@pytest.mark.full
 def test_rewards_are_punished_answered_and_paid() -> None:
     free, mild, half = run(), run(punishment=0.0), run(alpha=0.5)
     assert -1 < free["reward"] < mild["reward"] < 1

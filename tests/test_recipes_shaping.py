@@ -48,6 +48,7 @@ def test_raw_and_standardised_is_grpo_without_its_other_changes(world):
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("shape", PLAIN + CENTRED)
 def test_every_shape_runs_and_resumes(world, shape, tmp_path):
     arguments = {"shape": shape, "references": 3}

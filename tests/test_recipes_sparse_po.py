@@ -214,6 +214,7 @@ def test_only_decayed_parameters_shrink_and_by_the_rate() -> None:
     assert a.tolist() == [1, 1] and b.tolist() == pytest.approx([1 - 0.05 * 0.5] * 2)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_the_mask_finds_the_token_that_decides(shuffled: bool) -> None:

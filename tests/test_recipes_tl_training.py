@@ -96,12 +96,14 @@ def test_demonstrations_that_failed_are_left_out_and_wrong_ones_that_ran_are_not
     assert "mae/left_out" not in run(sound="")[1]["stats"]
 
 
+@pytest.mark.full
 def test_weights_change_the_run_and_their_places_matter() -> None:
     tools = {"tools": "add two,add three,take two,take three,times two,times three"}
     ways = (tools, {**tools, "most": 1.0}, {**tools, "shuffled": True}, {**tools, "closing": ", )"})
     assert len({run(**way)[1]["stats"]["grad_norm"] for way in ways}) == len(ways)
 
 
+@pytest.mark.full
 def test_with_one_weight_a_token_and_all_demonstrations_it_is_sft() -> None:
     plain = {"sft_steps": 9, "sft_rate": 1.0, "most": 1.0, "sound": "", "length_mean": False}
     mine = run(**plain)

@@ -76,6 +76,7 @@ def last(**given: Any) -> dict[str, Any]:
     return drive(tw_grpo, small_world(tw_grpo), given, loop=loop)[-2]
 
 
+@pytest.mark.full
 def test_weights_change_the_run_and_bad_flags_are_refused() -> None:
     mine, other, apart = last(), last(weights="permuted"), last(ended="apart")
     assert 1 < mine["stats"]["tw/weight"] < 1.7

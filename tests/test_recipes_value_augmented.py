@@ -205,6 +205,7 @@ def run(loop: Loop = LOOP, **given: Any) -> list[dict[str, Any]]:
     return list(measure(vas.recipe, small_world(vas), loop=loop, arguments=given, config=config))
 
 
+@pytest.mark.full
 def test_values_of_one_decision_approach_the_scores_and_shuffled_ones_do_not() -> None:
     """On the bandit a value after the decision is the score: the tilt becomes the Gibbs policy."""
     world = small_world(vas)

@@ -97,6 +97,7 @@ def stats(**given: Any) -> list[dict[str, Any]]:
     return [r for r in read if r["step"] and r["tag"] != "best"]
 
 
+@pytest.mark.full
 def test_replay_takes_from_older_steps_and_rethinking_is_counted() -> None:
     mine, plain = stats(capacity=4.0, skip=0.0), stats(capacity=0.0, rethink=0)
     assert [r["stats"]["replay/older"] > 0 for r in mine] == [False, True, True, True]

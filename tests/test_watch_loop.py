@@ -237,7 +237,7 @@ def test_uneven_choice_asks_where_judges_disagree() -> None:
     assert asked(True) > 1.1 * asked(False)
 
 
-@pytest.mark.parametrize("cut", [1, 9, 20, 30])
+@pytest.mark.parametrize("cut", [1, pytest.param(9, marks=pytest.mark.full), 20, 30])
 def test_it_goes_on_where_it_stopped(cut: int, tmp_path: Path) -> None:
     whole = drive(watch(Script(turns), Reads()))
     first = watch(Script(turns), Reads(), tmp_path)

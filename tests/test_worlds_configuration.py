@@ -21,6 +21,7 @@ from assay.worlds.configuration import (
     check_range,
     check_share,
 )
+from assay.worlds.flow import FlowConfig
 from assay.worlds.grammar import GrammarConfig
 from assay.worlds.hub import HubConfig
 from assay.worlds.routing import RoutingConfig
@@ -33,6 +34,7 @@ CONFIGS = {
     "sums": SumsConfig,
     "calculator": CalculatorConfig,
     "routing": RoutingConfig,
+    "flow": FlowConfig,
     "hub": HubConfig,
 }
 

@@ -81,7 +81,8 @@ def world(config: FlowConfig) -> World:
     gold.standardise(rng("standard"))
     places = ring.bumps(config.mode, config.members, config.distance, config.angle, rng("bumps"))
     proxies = ring.RingProxies(
-        gold,
+        gold.centre,
+        gold.scale,
         places,
         height=config.height,
         width=config.reach,

@@ -61,8 +61,16 @@ def words(ids: list[Any]) -> str:
     return "(" + ", ".join(f"{v:.2f}" for v in ids[-1]) + ")"
 
 
+def raw_value(x: Float[Tensor, "*S 2"], condition: Int[Tensor, "*#S"]) -> Float[Tensor, "*S"]:
+    """What is truly good, before it is standardised: a direction, on the circle."""
+    wanted = directions().to(x)[condition] + math.pi / 2
+    angle = torch.atan2(x[..., 1], x[..., 0])
+    off = x.norm(dim=-1) - RADIUS
+    return (angle - wanted).cos() - OFF * (1 - (-0.5 * off.square()).exp())
+
+
 class RingGold:
-    """What is truly good: a direction, on the circle.
+    """What is truly good, standardised.
 
     Attributes:
         centre: Subtracted from the value of each condition `[C]`.
@@ -74,11 +82,7 @@ class RingGold:
 
     def at(self, x: Float[Tensor, "*S 2"], condition: Int[Tensor, "*#S"]) -> Float[Tensor, "*S"]:
         """Gold of points."""
-        wanted = directions().to(x)[condition] + math.pi / 2
-        angle = torch.atan2(x[..., 1], x[..., 0])
-        off = x.norm(dim=-1) - RADIUS
-        value = (angle - wanted).cos() - OFF * (1 - (-0.5 * off.square()).exp())
-        return (value - self.centre.to(x)[condition]) / self.scale
+        return (raw_value(x, condition) - self.centre.to(x)[condition]) / self.scale
 
     def standardise(self, rng: Rng) -> None:
         """Bring it to mean 0 in each condition and mean variance 1 over the mixture."""
@@ -98,10 +102,11 @@ class RingGold:
 
 
 class RingProxies:
-    """Gold and a bump, for each member.
+    """Gold's values and a bump, for each member. Gold itself is not held: a task has none.
 
     Args:
-        gold: Standardised.
+        centre: Of gold, see RingGold.
+        scale: Of gold.
         places: Of the bumps, for each member and condition `[M, C, 2]`.
         height: h of every bump, in gold's deviations.
         width: w.
@@ -112,20 +117,23 @@ class RingProxies:
 
     def __init__(
         self,
-        gold: RingGold,
+        centre: Float[Tensor, "C"],
+        scale: float,
         places: Float[Tensor, "M C 2"],
         *,
         height: float,
         width: float,
         names: Sequence[str],
     ):
-        self.gold, self.places, self.names = gold, places, tuple(names)
+        self.centre, self.scale = centre, scale
+        self.places, self.names = places, tuple(names)
         self.height, self.width = height, width
 
     def only(self, members: Sequence[int]) -> RingProxies:
         """A reward of these members, in this order."""
         return RingProxies(
-            self.gold,
+            self.centre,
+            self.scale,
             self.places[list(members)],
             height=self.height,
             width=self.width,
@@ -136,7 +144,8 @@ class RingProxies:
         """Scores of points, differentiable."""
         q = self.places.to(x)[:, condition.expand(x.shape[:-1])]
         far = (x - q).square().sum(-1)
-        return self.gold.at(x, condition) + self.height * (-0.5 * far / self.width**2).exp()
+        value = (raw_value(x, condition) - self.centre.to(x)[condition]) / self.scale
+        return value + self.height * (-0.5 * far / self.width**2).exp()
 
     def __call__(self, samples: Samples) -> Float[Tensor, "M B N"]:
         found = self.at(data_of(samples), samples.prompts.tokens[:, -1, None])

@@ -6,7 +6,7 @@ A diffusion reads the same velocity: x = √ᾱ·x₀ + √(1 − ᾱ)·ε is a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,6 +16,7 @@ from assay.formulas.diffusion import cosine_alpha_bars, ddim_std, ddim_step
 from assay.formulas.flow import denoised, flow_noise, flow_step, flow_times
 
 
+@runtime_checkable
 class Scheme(Protocol):
     """T Gaussian steps.
 
