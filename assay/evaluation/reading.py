@@ -152,7 +152,7 @@ class Reader:
             "cost": getattr(sampler, "cost", {"generated": 1, "scored": 0}),
         }
         line["kl"], line["kl_err"] = (None, None) if kl is None else mean_and_error(kl, w)
-        if kl_kind in ("exact", "upper"):
+        if kl_kind == "exact":
             line["kl_err"] = 0.0
         line["proxy"], line["proxy_err"] = (
             (None, None) if proxy is None else mean_and_error(proxy, w)
