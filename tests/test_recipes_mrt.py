@@ -10,7 +10,7 @@ import torch
 from test_contract import SMALL, drive, small_world
 from torch import Tensor
 
-from assay.core import Rng, Samples
+from assay.core import Carry, Rng, Samples
 from assay.errors import InputError
 from assay.loops.verifiers import continued, forced, progress
 from assay.recipes import mrt
@@ -82,6 +82,38 @@ def test_progress_adds_up_to_the_outcome_and_regret_is_what_is_missing() -> None
     assert told["mrt/at_once"] == 0.25
     # 1 − J: .75, .5, .25, 0 and .75, .5, 1
     assert told["mrt/regret"] == pytest.approx((0.75 + 0.5 + 0.25 + 0 + 0.75 + 0.5 + 1) / 7)
+
+
+class Rescaled:
+    """A world's rewards in other units."""
+
+    def __init__(self, rewards: Any, scale: float, shift: float):
+        self.rewards, self.scale, self.shift = rewards, scale, shift
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rewards, name)
+
+    def only(self, members: Any) -> Rescaled:
+        return Rescaled(self.rewards.only(members), self.scale, self.shift)
+
+    def __call__(self, x: Samples) -> Tensor:
+        return self.scale * self.rewards(x) + self.shift
+
+
+@pytest.mark.parametrize("form", mrt.FORMS)
+def test_where_wrong_is_minus_one_each_form_learns_what_it_learns_where_it_is_zero(
+    form: str,
+) -> None:
+    # GRPO's own advantage has 10⁻⁴ beside the deviation, the progress of J has no unit at all
+    losses, grads = [], []
+    for scale, shift in ((1.0, 0.0), (2.0, -1.0)):
+        task = small_world(mrt).task
+        task = task.replaced(rewards=Rescaled(task.rewards, scale, shift), carry=Carry())
+        step = next(iter(mrt.recipe(task, form=form, loop=LOOP)))
+        losses.append(step.stats["loss"])
+        grads.append(step.stats["grad_norm"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-9)
+    assert grads[1] == pytest.approx(grads[0], rel=1e-3) and grads[0] > 0
 
 
 LOOP = replace(SMALL, learning_rate=0.003, max_steps=1)

@@ -14,12 +14,12 @@ block is paid its own. What is minimised is the regret Σ_j (1 − J(z_≤j)), r
 mean over blocks, the bare prompt included.
 
 `--form termination` is the advantage that the authors' repository describes: completions continue
-one prefix of the policy's own, cut after a random number of its blocks, and A = r − J(prefix)
-stands in the place of the group's advantage, on what follows the prefix alone. α is not in it: the
-advantage is the progress of all that follows. The paper cuts prefixes from an older policy's
-completions and normalises rewards of completions that go on together with those that answer at
-once; here the prefix is the current policy's. Its other variant, which keeps completions of most
-progress and imitates them (STaR), is not here.
+one prefix of the policy's own, cut after a random number of its blocks, and A = 1[right] −
+J(prefix) stands in the place of the group's advantage, on what follows the prefix alone. α is not
+in it: the advantage is the progress of all that follows. The paper cuts prefixes from an older
+policy's completions and normalises rewards of completions that go on together with those that
+answer at once; here the prefix is the current policy's. Its other variant, which keeps completions
+of most progress and imitates them (STaR), is not here.
 
 Differs from process_advantage: the chances are the policy's own, now, from forced answers, where
 there another prover continues freely and a network learns its successes before the training.
@@ -147,7 +147,8 @@ def recipe(
     def over_termination(batch: Rollouts) -> Rollouts:
         x = batch.samples
         baseline = x.extra[_TERMINATION]
-        gain = torch.where(x.present, batch.reward - baseline, 0.0)
+        outcome = (batch.reward >= right).to(baseline)  # J counts what is right, and nothing else
+        gain = torch.where(x.present, outcome - baseline, 0.0)
         batch.stats["mrt/termination"] = float(baseline[:, 0].mean())
         if shuffled:
             gain = gain[task.rng("shuffled", batch.step).permutation(len(gain))]
