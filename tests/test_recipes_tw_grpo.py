@@ -48,6 +48,34 @@ def test_one_that_has_ended_is_uniform_or_apart_and_what_cannot_be_chosen_is_lef
         torch.testing.assert_close(group_divergence(barred, here), group_divergence(p, here))
 
 
+def test_the_weights_own_gradient_is_zero_unless_some_have_ended() -> None:
+    # the released code learns through the weights of its one update; here nothing does
+    divergence, weigh = group_divergence.__wrapped__, place_weights.__wrapped__
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 4, 5, 6, dtype=F, generator=rng)
+    action = torch.randint(6, (1, 4, 5, 1), generator=rng)
+    a = torch.tensor([1.5, -0.5, -0.5, -0.5], dtype=F)[:, None]
+
+    def gradient(mask: torch.Tensor, attached: bool) -> torch.Tensor:
+        z = logits.clone().requires_grad_()
+        logp = z.log_softmax(-1)
+        of = logp if attached else logp.detach()
+        k = torch.stack([divergence(of[:, :, t], mask[:, :, t]) for t in range(5)], -1)
+        w = weigh(k, mask.any(1), most=1.7)[:, None]
+        own = logp.gather(-1, action)[..., 0]
+        (grad,) = torch.autograd.grad((w * a * (own - own.detach()).exp() * mask).sum(), z)
+        return grad
+
+    everyone = torch.ones(1, 4, 5, dtype=torch.bool)
+    torch.testing.assert_close(gradient(everyone, True), gradient(everyone, False))
+    some = everyone.clone()
+    some[0, 1, 3:] = False
+    apart = gradient(some, True) - gradient(some, False)
+    assert apart.norm() > 0.01 * gradient(some, False).norm()
+    logp = logits.log_softmax(-1).requires_grad_()
+    assert not group_divergence(logp[:, :, 0], everyone[:, :, 0]).requires_grad
+
+
 def test_weights_go_from_one_to_alpha_and_permuting_keeps_them() -> None:
     k = torch.tensor([[2.0, 5.0, 3.0, 99.0], [1.0, 1.0, 1.0, 7.0]], dtype=F)
     where = torch.tensor([[True, True, True, False]] * 2)

@@ -5,7 +5,11 @@
     L    = mean over all tokens of −w_t·min(ρ·A, clip(ρ, 1−ε_low, 1+ε_high)·A)
 
 A is GRPO's, standardised in the group. Tokens have one mean over the batch, divided by their number
-and not by their weights. There is no KL. Distributions are those of the policy that sampled.
+and not by their weights. There is no KL. Distributions are those of the policy that sampled, and
+weights have no gradient. In the released code they have one, since nothing detaches them: it is 0
+at places that all completions reach, where advantages sum to 0, and not at later ones. There a
+group has its own mean over tokens, too.
+
 Differs from dapo in the weights, and in that the batch is not filtered. α is 1.7 in the paper and
 1.4 in the code.
 
