@@ -14,7 +14,9 @@ passes: MAE cannot know. `member` is the reward by kind of error
 Aggregation: in imitation a weighted mean over a completion's tokens, then a mean over completions;
 in PPO a mean over all tokens, ratios clipped on both sides, whitened advantages of a critic. The KL
 stands in the reward, −β·(log π − log π₁) at each token, towards π₁, the policy after imitation. The
-critic stands on the reference's backbone, from before it. PPO's rate is a fifth of imitation's in
+critic stands on the reference's backbone, from before it. The released code whitens nothing: its
+advantages are in units of the reward, so that a batch of calls which are all right as expected
+moves little, where a whitened one moves as far as any. PPO's rate is a fifth of imitation's in
 the paper: `sft_rate` is 5. Adam's moments are kept between the two.
 
 Differs from ppo in the imitation before it, and at `sft_steps` 0 is ppo; with one weight for all
