@@ -129,3 +129,38 @@ def test_what_the_critic_is_fitted_by_changes_the_run() -> None:
     ):
         with pytest.raises(InputError, match=said):
             last(**given)
+
+
+def explained(fit: str, rate: float, seed: int) -> float:
+    """Of noisy outcomes, by a linear head of bins after forty batches."""
+    rng, form = torch.Generator().manual_seed(seed), Binned(fit=fit)
+    true = torch.randn(32, generator=rng) / 32**0.5
+
+    def outcomes() -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.randn(256, 32, generator=rng)
+        right = torch.rand(256, generator=rng) < torch.sigmoid(1.5 * (x @ true) - 1)
+        return x, (right.float() - 0.35) / 0.477
+
+    head = torch.nn.Linear(32, form.outputs)
+    for parameter in head.parameters():
+        torch.nn.init.uniform_(parameter, -(32**-0.5), 32**-0.5, generator=rng)
+    adam = torch.optim.Adam(head.parameters(), lr=rate)
+    for _ in range(40):
+        x, y = outcomes()
+        old = form.values(head(x)).detach()
+        for _ in range(2):
+            adam.zero_grad()
+            form.loss(head(x), old, y, clip=0.2).mean().backward()
+            adam.step()
+    x, y = outcomes()
+    return float(explained_variance(y[:, None], form.values(head(x)).detach()[:, None]))
+
+
+def test_the_losses_want_other_rates_and_the_claim_tunes_each_of_them() -> None:
+    rates = hl_gauss.claim.tuned["mine"]["critic_lr"]
+    best = {}
+    for fit in ("gaussian", "squared"):
+        means = [sum(explained(fit, rate, seed) for seed in range(2)) for rate in rates]
+        best[fit] = rates[means.index(max(means))]
+    assert best["squared"] < best["gaussian"] < rates[-1], best
+    assert hl_gauss.claim.tuned["squared"] == hl_gauss.claim.tuned["mine"]

@@ -147,7 +147,7 @@ _RATES = {"learning_rate": (5e-4, 1e-3, 2e-3, 4e-3)}
     # not two completions in a hundred fewer, two prompts in a hundred more
     least={"answers": -0.02, "some of eight": 0.02, "over uncredited": 0.0},
     seeds="100..109",
-    tuned={"mine": _RATES, "tokens": _RATES, "uncredited": "mine"},
+    tuned={"mine": _RATES, "tokens": _RATES, "uncredited": _RATES},
     control=("over uncredited",),
     broken="thoughts drawn and read alike, without a gradient",
 )
