@@ -81,6 +81,19 @@ def test_rounds_begin_where_they_should_and_pairs_add_up() -> None:
     assert stats(label="coin")[1]["ranker/loss"] != first["ranker/loss"]
 
 
+def test_each_round_trains_a_new_policy_and_critic_unless_they_go_on() -> None:
+    _, first, second, third = stats()
+    assert first["kl"] < 1e-12 and second["kl"] > 0.001, "PPO leaves the reference"
+    assert third["kl"] < 1e-12, "the second round begins at it"
+    assert third["value_loss"] > second["value_loss"], "with a critic that knows nothing"
+    onward = stats(onward=True)
+    assert onward[2]["kl"] == pytest.approx(second["kl"]) and onward[3]["kl"] > second["kl"]
+    assert onward[3]["ranker/accuracy"] == third["ranker/accuracy"], (
+        "failures are the trained one's"
+    )
+    assert onward[3]["value_loss"] != third["value_loss"]
+
+
 def test_constants_out_of_range_are_said() -> None:
     for given, said in (({"rerank": -1}, "--rerank -1"), ({"round_steps": 0}, "round-steps is 0")):
         with pytest.raises(InputError, match=said):

@@ -121,11 +121,19 @@ class Critic:
         gae: Gae = Gae(),
         form: ValueForm = _SCALAR,
     ):
-        policy = require(task.reference, HasValueHead, by)
-        self.head = policy.value_head(heads * form.outputs, task.rng("critic"))
+        self.policy = require(task.reference, HasValueHead, by)
+        self.outputs = heads * form.outputs
+        self.head = self.policy.value_head(self.outputs, task.rng("critic"))
         self.optimiser, self.form = loop.optimiser(self.head), form
         self.task, self.loop, self.gae, self.scale = task, loop, gae, Scale(heads)
         task.carry.keep(critic=self.head, critic_opt=self.optimiser, critic_scale=self.scale)
+
+    def begin_anew(self) -> None:
+        """Forget what was learned: head, optimiser and scale are as before the first update."""
+        fresh = self.policy.value_head(self.outputs, self.task.rng("critic"))
+        self.head.load_state_dict(fresh.state_dict())
+        self.optimiser.load_state_dict({"updates": 0, "adam": {}})
+        self.scale.load_state_dict(Scale(len(self.scale.mean)).state_dict())
 
     def _outputs(self, x: Samples) -> Tensor:
         """What the heads say before each decision, `[B,N,T+1,K,outputs]`."""
@@ -199,7 +207,14 @@ def explained_variance(returns: Tensor, values: Tensor) -> Tensor:
 
 
 def with_critic(
-    task: Task, loop: Loop, *, by: str, beta: float, gae: Gae, form: ValueForm = _SCALAR
+    task: Task,
+    loop: Loop,
+    *,
+    by: str,
+    beta: float,
+    gae: Gae,
+    form: ValueForm = _SCALAR,
+    anew: Callable[[int], bool] = lambda step: False,
 ) -> Callable[[Rollouts], Rollouts]:
     """Return PPO's `prepare` of the online loop: whitened advantages by GAE, and the critic's fit.
 
@@ -213,11 +228,14 @@ def with_critic(
         beta: Weight β of the KL penalty in the reward, in units of the reward a nat.
         gae: Discount, λ and clip.
         form: How the critic says its value, and what it is fitted by.
+        anew: Whether the critic begins anew at a step.
     """
     critic = Critic(task, loop, by=by, gae=gae, form=form)
 
     def prepare(batch: Rollouts) -> Rollouts:
         x = batch.samples
+        if anew(batch.step):
+            critic.begin_anew()
         rewards = batch.reward if batch.reward.dim() == 3 else at_the_end(batch.reward, x)
         rewards = rewards - beta * reference_kl(task, x)
         advantage, stats = critic.learn(rewards[..., None], x, batch.step)

@@ -3,7 +3,7 @@
     1. rank: a Bradley–Terry ranker learns which of a prompt's completions pass and which fail
     2. PPO: the policy is trained for `round_steps` steps on the ranker's score
     3. mine: its completions are run; those that pass stand against the failures of highest score
-    4. the ranker learns from all pairs so far, and PPO goes on
+    4. the ranker learns from all pairs so far, and PPO begins anew, from the reference
 
 The ranker is the product, the policy its adversary: `--rerank n` reads the policy's completions by
 best-of-n under the ranker, as the paper uses both. Whether a completion passes says the reward
@@ -11,9 +11,10 @@ best-of-n under the ranker, as the paper uses both. Whether a completion passes 
 
 Ranker: −log σ(r_w − r_l), a mean over pairs, `ranker_steps` updates a round of `batch_size` pairs;
 it goes on from the last round's weights. PPO is `ppo`: a mean over tokens, ratios clipped on both
-sides, GAE whitened, the KL in the reward, −β·(log π − log π₀) a token. The policy too goes on; in
-the paper's figure it is trained anew from imitation. What the paper has of constants is not known
-to us but two rounds of retraining, so that the defaults are ours.
+sides, GAE whitened, the KL in the reward, −β·(log π − log π₀) a token. Each round trains policy,
+critic and their optimisers anew, as in the paper; with `--onward` they go on from the last round.
+What the paper has of constants is not known to us but two rounds of retraining, so that the
+defaults are ours.
 
 Differs from ppo in the reward, which is learned and learned again. `--mine random` takes as many
 failures whatever their score, the control of mining; `none` leaves the ranker as it was after the
@@ -60,6 +61,7 @@ def recipe(
     mine: Literal["hard", "random", "none"] = "hard",
     label: Literal["run", "coin"] = "run",
     rerank: int = 0,
+    onward: bool = False,
     right: float = 0.5,
     beta: float = 0.05,
     epsilon_low: float = 0.2,
@@ -79,6 +81,7 @@ def recipe(
         mine: Failures that the ranker learns from after the first round: hard, random or none.
         label: Which of a pair passed: as it was run, or as a coin says.
         rerank: Readings are of the best of so many completions by the ranker; 0 for any one.
+        onward: Go on with the last round's policy and critic in place of new ones.
         right: Reward from which a completion passes.
         beta: Weight of the KL penalty in the reward, in units of the ranker's score per nat.
         epsilon_low: The ratio is clipped below at 1 − epsilon_low.
@@ -98,6 +101,9 @@ def recipe(
     ranker = Ranker(task, loop, by="reward_ranker")
     carry: Any = task.carry.keep(pairs=None)
     said: dict[str, float] = {}
+
+    def anew(step: int) -> bool:
+        return not onward and step > 0 and step % round_steps == 0
 
     def renewed(policy: Policy, k: int) -> None:
         """Run new completions of the policy, and let the ranker learn from what they come to."""
@@ -120,6 +126,8 @@ def recipe(
         k = number // round_steps
         if number % round_steps == 0 and (k == 0 or mine != "none"):
             renewed(policy, k)
+        if anew(number):
+            policy.load_state_dict(task.reference.state_dict())
         x = policy.sample(
             task.batch(loop, number), loop.num_generations, task.rng("sample", number)
         )
@@ -131,9 +139,12 @@ def recipe(
         by="reward_ranker",
         beta=beta,
         gae=Gae(gamma=gamma, lam=lam, value_clip=value_clip),
+        anew=anew,
     )
 
     def prepare(batch: Rollouts) -> Rollouts:
+        if anew(batch.step):
+            batch.optimiser.load_state_dict({"updates": 0, "adam": {}})
         batch.stats |= {k: v for k, v in said.items() if v == v}  # no pair, no accuracy
         return critic(batch)
 
