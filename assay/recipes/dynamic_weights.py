@@ -190,7 +190,7 @@ def recipe(
 
 _LONG: dict[str, Any] = {"batch_size": 4, "max_steps": 100}
 _SHORT: dict[str, Any] = {**_LONG, "method": "fixed", "max_steps": 20}
-_RATES = {"learning_rate": (0.1, 0.2, 0.4, 0.8)}
+_RATES = {"learning_rate": (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)}
 _SWEEP = {"0.1": (0.1, 0.9), "0.3": (0.3, 0.7), "0.5": (0.5, 0.5), "0.7": (0.7, 0.3)}
 _SWEEP |= {"0.9": (0.9, 0.1)}
 _MOVING = ("hypervolume", "gradient", "drift")
