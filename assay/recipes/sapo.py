@@ -18,7 +18,7 @@ from torch import Tensor
 from assay.core import Claim, Loop, Paper, Samples, Step, Task
 from assay.formulas.sequence_ratio import soft_gate
 from assay.loops import group_relative
-from assay.stats.effects import Reading, average
+from assay.stats.effects import Reading, final
 
 paper = Paper(
     "Soft Adaptive Policy Optimization",
@@ -60,35 +60,38 @@ def recipe(
     yield from group_relative(task, loop, surrogate, beta=beta, member=member, aggregate=aggregate)
 
 
-CLEAN = {"world.mode": "idiosyncratic", "world.pairs": 8000, "world.noise": 0.0}
-STALE = {**CLEAN, "epochs": 4, "mini_batch_size": 4, "max_steps": 20}
+_WORLD = {"task": "modular", "least": 2, "most": 3, "width": 32, "layers": 1, "pass_rate": 0.3}
+_WORLD |= {"sft_steps": 320, "sft_lr": 0.01, "pairs": 16, "prompts": 96, "held_out": 128}
+_WORLD |= {"taught": 3000, "rewards": "outcome"}
+STALE = {"epochs": 2, "mini_batch_size": 4, "max_steps": 8}
+RATES = {"learning_rate": (2.5e-4, 5e-4, 1e-3, 2e-3)}
 
 
 @Claim(
-    "With 16 updates a batch and a sound proxy, SAPO learns faster than GRPO, both at their "
-    "best rate.",
+    "With eight updates a batch SAPO ends at more right answers than GRPO, both at their best "
+    "rate.",
     arms={
         "mine": ("sapo", STALE),
         "grpo": ("grpo", {"beta": 0.0, **STALE}),
         "open": ("sapo", {"tau_positive": 1e-6, "tau_negative": 1e-6, **STALE}),
     },
-    worlds=("table",),
-    least={"over grpo": 0.1, "over open": 0.0},
-    seeds="100..119",
+    worlds=("sums",),
+    on={"sums": _WORLD},
+    # two completions in a hundred; to beat the control is enough
+    least={"over grpo": 0.02, "over open": 0.0},
+    seeds="200..211",
     tuned={
-        "mine": {"learning_rate": (0.04, 0.08, 0.16, 0.32, 0.64)},
-        "grpo": {"learning_rate": (0.04, 0.08, 0.16, 0.32, 0.64)},
+        "mine": RATES,
+        "grpo": RATES,
         "open": "mine",
     },
-    by=average,
     control=("over open",),
     broken="the gate stands open: the surrogate without a bound",
     differs={"seconds": "runs of one length on a busy machine"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
-    """Mean gold over the readings of 20 steps of 16 updates, minus GRPO's at its own best rate, and
-    minus the same loss's with the bound taken away. Gold's unit is its deviation under the
-    reference, and the proxy is fitted on clean pairs.
+    """Final share of right answers after eight steps of eight updates, minus GRPO's at its own best
+    rate, and minus the same loss's with the bound taken away.
     """
-    mine = average(arms["mine"])
-    return {f"over {name}": mine - average(arms[name]) for name in ("grpo", "open")}
+    mine = final(arms["mine"])
+    return {f"over {name}": mine - final(arms[name]) for name in ("grpo", "open")}
