@@ -1,4 +1,4 @@
-"""REINFORCE++: the batch's normalisation takes a constant out of the reward, its control does not."""
+"""REINFORCE++: the normalisation takes a constant out of the reward, its control does not."""
 
 from __future__ import annotations
 
