@@ -57,14 +57,16 @@ def uct(
     parent_visits: Float[Tensor, "*S"],
     *,
     c: float,
+    unvisited: float = torch.inf,
 ) -> Float[Tensor, "*S K"]:
-    """Which child is visited next: V + c·√(log N_parent / N), infinite for one never visited.
+    """Which child is visited next: V + c·√(log N_parent / N), a constant for one never visited.
 
     Args:
         value: V of each child `[*S, K]`.
         visits: N of each child `[*S, K]`.
         parent_visits: N of their parent, at least 1 `[*S]`.
         c: Weight of exploration.
+        unvisited: What a child that was never visited is worth; 5 in MedS³.
 
     Returns:
         `[*S, K]`.
@@ -72,7 +74,7 @@ def uct(
     Source: Kocsis & Szepesvári, 2006; as used in MedS³, arXiv:2501.12051.
     """
     width = (parent_visits[..., None].log() / visits.clamp(min=1)).sqrt()
-    return torch.where(visits > 0, value + c * width, torch.inf)
+    return torch.where(visits > 0, value + c * width, unvisited)
 
 
 def backed_up(q: Float[Tensor, "*S K"], visits: Float[Tensor, "*S K"]) -> Float[Tensor, "*S"]:
@@ -91,6 +93,27 @@ def backed_up(q: Float[Tensor, "*S K"], visits: Float[Tensor, "*S K"]) -> Float[
     """
     n = visits.clamp(min=1)
     return (n * q).sum(-1) / n.sum(-1)
+
+
+def halfway_backed_up(
+    own: Float[Tensor, "*S"], value: Float[Tensor, "*S K"], visits: Float[Tensor, "*S K"]
+) -> Float[Tensor, "*S"]:
+    """Value of a node after one of its children was visited: (V + Σ N·V_child / Σ N) / 2.
+
+    The node's own estimate keeps half of the weight, so that a beginning that ended right every
+    time is not taken for certain.
+
+    Args:
+        own: V before `[*S]`.
+        value: V of each child `[*S, K]`.
+        visits: N of each child, at least one of them above 0 `[*S, K]`.
+
+    Returns:
+        `[*S]`.
+
+    Source: released code of MedS³, arXiv:2501.12051, `update_rule: comp`.
+    """
+    return (own + (visits * value).sum(-1) / visits.sum(-1)) / 2
 
 
 def visit_smoothing(

@@ -69,6 +69,7 @@ class Forest:
         step_of: completions → number of each token's step.
         score: completions → reward `[B,N]`.
         rng: Address of all completions.
+        at_prompt: Completions of the prompt, as a multiple of `children`.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Forest:
         step_of: Callable[[Samples], Tensor],
         score: Callable[[Samples], Tensor],
         rng: Rng,
+        at_prompt: int = 2,
     ):
+        self.at_prompt = at_prompt
         self.policy, self.prompts, self.children, self.rng = policy, prompts, children, rng
         self.step_of, self.score = step_of, score
         self.roots = [Node() for _ in range(len(prompts))]
@@ -96,7 +99,8 @@ class Forest:
         asked = self.prompts[rows]
         dtype = next(iter(self.policy.parameters())).dtype
         start = beginnings(asked, [node for _, node in leaves], dtype=dtype)
-        n = self.children * (1 if leaves[0][1].depth else 2)  # walks begin at prompts together
+        # walks begin at prompts together
+        n = self.children * (1 if leaves[0][1].depth else self.at_prompt)
         x = self.policy.sample(asked, n, self.rng("grow", self.grown), start)
         self.grown += 1
         steps = self.step_of(x).tolist()
