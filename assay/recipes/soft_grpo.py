@@ -31,7 +31,8 @@ tokens.
 
 Here: in world sums scratch work is thought, and the answer's line is not. What the paper finds,
 more problems solved by some of 32 completions at as many right answers, is looked for among 8 in
-training (`pass_n`). Backbones other than a world's own Llama take no mixtures here."""
+training (`pass_n`). In world hub any causal model of transformers thinks, with adapters too, if it
+reads tokens through its embeddings alone; give --think-end a token, such as </think>."""
 
 from __future__ import annotations
 

@@ -256,6 +256,11 @@ class Adapted(nn.Module):
         with self._on(cache.added) as plain:
             return plain.extend(cache, tokens, keep)
 
+    def embedded(self, ids: Tensor) -> Tensor:
+        """See Pretrained."""
+        with self._on() as plain:
+            return plain.embedded(ids)
+
     def token_logps(self, *given: Any, **named: Any) -> Tensor | None:
         """See Pretrained."""
         with self._on() as plain:

@@ -23,6 +23,7 @@ from assay.models.backbones.group_past import GroupPast
 from assay.models.backbones.in_step import with_ends
 from assay.models.backbones.layer_progress import by_layer
 from assay.models.backbones.packed_groups import PackedGroups
+from assay.models.backbones.soft_inputs import embedded
 
 
 class Pretrained(Body):
@@ -158,6 +159,10 @@ class Pretrained(Body):
                 use_cache=True,
             )
         return self._wide(out)
+
+    def embedded(self, ids: Int[Tensor, "*n"]) -> Float[Tensor, "*n W"]:
+        """Return what the embedding layer makes of tokens, without gradient."""
+        return embedded(self.model, ids)
 
     def token_logps(
         self,

@@ -12,22 +12,31 @@ log-probabilities stand in `extra`, −∞ in slots that hold nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from assay.core import Policy, Prompts, Samples
 from assay.core.rng import Rng
 from assay.errors import InputError
 from assay.formulas.soft_thinking import FORMS, gumbel_logp, soft_mixture
+from assay.models.backbones.adapters import Adapted
 from assay.models.backbones.backbone import checked, tokens_read
 from assay.models.backbones.copies import trainable_copy
 from assay.models.backbones.llama import Llama, laid_out, run
+from assay.models.backbones.pretrained import Pretrained
 from assay.models.backbones.shared_prompts import Shared
+from assay.models.backbones.soft_inputs import check_reads, reading
 from assay.models.policies.causal import Causal
+from assay.models.policies.served import Served
+from assay.models.policies.stop_strings import Stopping
 from assay.models.samplers.categorical import truncated
 from assay.models.samplers.decoding import CausalDecoding
 from assay.models.samplers.soft_decoding import IDS, NOISY, SoftDecoding
@@ -71,19 +80,19 @@ class Thoughts:
 
 
 class SoftThinking(Causal):
-    """A Causal of a Llama with soft thoughts.
+    """A Causal with soft thoughts, of a world's own Llama or of a model of transformers.
 
     `kl` compares the distributions of the next token given the same thoughts.
 
     Args:
-        backbone: A Llama: mixtures are read as embeddings.
+        backbone: A Llama, Pretrained or Adapted: mixtures are read as embeddings.
         vocabulary: Of the same tokens.
         thoughts: How it thinks.
         more: Sampling parameters of Causal, of what is no thought and of what thoughts are cut
             from.
 
     Raises:
-        InputError: The backbone is none, or `think_end` is no token.
+        InputError: The backbone takes no mixtures, or `think_end` is no token.
     """
 
     def __init__(self, backbone: nn.Module, vocabulary: Any, *, thoughts: Thoughts, **more: Any):
@@ -92,28 +101,35 @@ class SoftThinking(Causal):
         if not thoughts.most:
             self.closing: tuple[int, ...] = ()
             return
-        if not isinstance(backbone, Llama):
+        if not isinstance(backbone, Llama | Pretrained | Adapted):
             raise InputError(
                 "soft thoughts are read as mixtures of embeddings, which a "
                 f"{type(backbone).__name__} does not take; use a world's own model, or --thoughts 0"
             )
-        ids = getattr(vocabulary, "ids", {})
-        if thoughts.think_end not in ids:
+        if not isinstance(backbone, Llama):
+            _check_once(getattr(backbone, "computes_with", backbone))
+        ends = _named(vocabulary, thoughts.think_end)
+        if not ends:
             raise InputError(
                 f"--think-end is '{thoughts.think_end}', which is no token of this vocabulary; "
                 "give the token after which the answer stands"
             )
-        self.closing = (ids[thoughts.think_end], *vocabulary.ends)
+        self.closing = (*ends, *vocabulary.ends)
 
     @classmethod
     def of(cls, policy: Any, thoughts: Thoughts) -> SoftThinking:
         """Return a policy with the same weights, shared, that thinks.
 
         Raises:
-            InputError: It is no language model.
+            InputError: It is no language model, has stop strings, or an engine draws for it.
         """
         if not isinstance(policy, Causal):
             raise InputError(f"a {type(policy).__name__} is no language model and cannot think")
+        if isinstance(policy, Stopping):
+            flag = "--sampler" if isinstance(policy, Served) else "--stop"
+            raise InputError(
+                f"soft thoughts are drawn here, token by token, without {flag}; leave {flag} out"
+            )
         return cls(policy.backbone, policy.vocabulary, thoughts=thoughts, **_parameters(policy))
 
     def copy(self, **changed: Any) -> SoftThinking:
@@ -140,6 +156,11 @@ class SoftThinking(Causal):
         T = samples.mask.shape[2]
         ids, noisy = (samples.extra[k][:, :, :T] for k in (IDS, NOISY))
         soft = samples.mask & (noisy > -torch.inf).any(-1)
+        if not isinstance(self.backbone, Llama):
+            with self.thinking(ids[soft], noisy[soft]) as first:
+                named = first + torch.arange(int(soft.sum()), device=soft.device)
+                action = samples.action.masked_scatter(soft, named)
+                return super().states(replace(samples, action=action), size)
         embed, stack, last = laid_out(self.backbone.weights(), self.backbone.config)
         # a mixture is a further row of the embedding
         rows = self.mixtures(ids[soft], noisy[soft], embed)
@@ -162,18 +183,42 @@ class SoftThinking(Causal):
         """Return what m thoughts are read as."""
         return soft_mixture(noisy.to(embed), embed[ids], temperature=self.thoughts.temperature)
 
+    @contextmanager
+    def thinking(self, ids: Int[Tensor, "m K"], noisy: Float[Tensor, "m K"]) -> Iterator[int]:
+        """Let a model of transformers read m thoughts in this block; yield the first one's name.
+
+        Thoughts are mixed in float32 at least, whatever the model computes in.
+        """
+        model = getattr(self.backbone, "computes_with", self.backbone).model
+        each = self.backbone.embedded(ids)
+        wide = torch.promote_types(each.dtype, torch.float32)
+        rows = soft_mixture(noisy.to(wide), each.to(wide), temperature=self.thoughts.temperature)
+        with reading(model, rows) as first:
+            yield first
+
     def _logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
         if NOISY not in samples.extra:
             return super()._logp(samples)
         hidden, place = self.states(samples)
-        logp = self.log_probs(hidden, place)
-        each = logp.gather(1, samples.action[samples.mask][:, None])[:, 0]
         T = samples.mask.shape[2]
         ids, noisy = (samples.extra[k][:, :, :T][samples.mask] for k in (IDS, NOISY))
-        soft = (noisy > -torch.inf).any(-1)
-        if bool(soft.any()):
-            density = self.density(logp[soft], ids[soft], noisy[soft])
-            each = each.masked_scatter(soft, density)
+        given = (hidden, place, samples.action[samples.mask], ids, noisy)
+
+        def piece(*of: Tensor) -> Tensor:
+            hidden, place, taken, ids, noisy = of
+            logp = self.log_probs(hidden, place)
+            each = logp.gather(1, taken[:, None])[:, 0]
+            soft = (noisy > -torch.inf).any(-1)
+            if not bool(soft.any()):
+                return each
+            return each.masked_scatter(soft, self.density(logp[soft], ids[soft], noisy[soft]))
+
+        pieces = list(self.pieces(len(place)))
+        if len(pieces) > 1:  # computed again in the backward pass, not held
+            again = partial(checkpoint, piece, use_reentrant=False, preserve_rng_state=False)
+            each = torch.cat([again(*(t[s] for t in given)) for s in pieces])
+        else:
+            each = piece(*given)
         return hidden.new_zeros(samples.mask.shape).masked_scatter(samples.mask, each)
 
     def density(
@@ -213,6 +258,25 @@ class SoftThinking(Causal):
         if start is not None:
             raise InputError("a policy that thinks in mixtures does not continue completions")
         return SoftDecoding(self, checked(prompts), n, rng, None)
+
+
+def _named(vocabulary: Any, text: str) -> tuple[int, ...]:
+    """Return the tokens that are this text, alone or after a blank."""
+    tokenizer = getattr(vocabulary, "tokenizer", None)
+    if tokenizer is None:
+        ids = getattr(vocabulary, "ids", {})
+        return (ids[text],) if text in ids else ()
+    known = tokenizer.get_vocab()
+    found = [[known[text]]] if text in known else []
+    found += [tokenizer.encode(t, add_special_tokens=False) for t in (text, f" {text}")]
+    return tuple(dict.fromkeys(ids[0] for ids in found if len(ids) == 1))
+
+
+def _check_once(plain: Any) -> None:
+    """Check that a backbone reads rows, before its first thought."""
+    if not getattr(plain, "reads_rows", False):
+        check_reads(plain)
+        plain.reads_rows = True
 
 
 def _parameters(policy: Causal) -> dict[str, Any]:

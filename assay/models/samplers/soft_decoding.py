@@ -89,6 +89,10 @@ class SoftDecoding(CausalDecoding):
         soft = (noisy > -torch.inf).any(-1)
         if not bool(soft.any()):
             return super()._extended(tokens)
+        if not hasattr(self.cache, "weights"):  # of a model of transformers
+            with self.policy.thinking(ids[soft], noisy[soft]) as first:
+                named = first + torch.arange(int(soft.sum()), device=tokens.device)
+                return super()._extended(tokens.masked_scatter(soft, named))
         embed, stack, last = kept = self.cache.weights
         rows = self.policy.mixtures(ids[soft], noisy[soft], embed)
         tokens = tokens.masked_scatter(
