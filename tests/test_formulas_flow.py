@@ -20,6 +20,7 @@ from assay.formulas.flow import (
     flow_times,
     gaussian_kl,
     gaussian_logp,
+    guarded_log_ratio,
     interpolated,
     mixture_velocity,
 )
@@ -131,6 +132,27 @@ def test_the_kl_of_steps_is_the_mean_log_ratio() -> None:
     y = mean + 0.7 * normal(n, 2)
     ratio = gaussian_logp(y, mean, std) - gaussian_logp(y, other, std)
     assert float(gaussian_kl(mean, other, std)[0]) == pytest.approx(float(ratio.mean()), abs=0.01)
+
+
+@pytest.mark.parametrize("s", [0.05, 0.5])
+def test_guarded_ratios_have_mean_zero_and_one_spread_at_every_noise(s: float) -> None:
+    """And plain ratios averaged over coordinates do not: E ρ = exp(−k/D + k/D²), k = ‖Δμ‖²/2s²."""
+    n, D = 200_000, 8
+    old, std = torch.zeros(n, D, dtype=torch.float64), torch.full((n,), s, dtype=torch.float64)
+    new = torch.full_like(old, 0.05)
+    y = s * normal(n, D)
+    found = guarded_log_ratio(new, old, y, std)
+    spread = 0.05 * D**0.5 / D
+    assert float(found.mean()) == pytest.approx(0, abs=5 * spread / n**0.5)
+    assert float(found.std()) == pytest.approx(spread, rel=0.01)
+    plain = gaussian_logp(y, new, std, reduction="mean") - gaussian_logp(
+        y, old, std, reduction="mean"
+    )
+    k = 0.05**2 * D / (2 * s**2)
+    assert float(plain.exp().mean()) == pytest.approx(math.exp(-k / D + k / D**2), rel=0.01)
+    assert torch.allclose(s * (plain + k / D), found), "centred, and scaled by s"
+    summed = guarded_log_ratio(new, old, y, std, reduction="sum")
+    assert torch.allclose(summed, D * found)
 
 
 def test_places_count_from_a_share_on() -> None:

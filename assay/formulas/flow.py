@@ -193,6 +193,43 @@ def gaussian_kl(
     return 0.5 * ((mean - other) / std[..., None]).square().sum(-1)
 
 
+def guarded_log_ratio(
+    mean: Float[Tensor, "*S D"],
+    old_mean: Float[Tensor, "*S D"],
+    y: Float[Tensor, "*S D"],
+    std: Float[Tensor, "*#S"],
+    *,
+    reduction: str = "mean",
+) -> Float[Tensor, "*S"]:
+    """Log-ratio of a step, recentred and rescaled: ⟨z, μ − μ_old⟩, z = (y − μ_old)/s.
+
+    The log-ratio is −‖Δμ‖²/2s² + ⟨z, Δμ⟩/s: the first term is taken out and the rest is multiplied
+    by s. Under the old policy it has mean 0 and deviation ‖Δμ‖ (÷ D for the mean) at every noise
+    level. It is no importance ratio any more.
+
+    Args:
+        mean: μ `[*S, D]`.
+        old_mean: μ_old, of the policy that drew y `[*S, D]`.
+        y: What was drawn `[*S, D]`.
+        std: s, above 0 `[*S]`.
+        reduction: Over the D coordinates: sum or mean.
+
+    Returns:
+        `[*S]`, differentiable in mean alone.
+
+    Raises:
+        ValueError: reduction is neither.
+
+    Source: Wang et al., "GRPO-Guard: Mitigating Implicit Over-Optimization in Flow Matching via
+        Regulated Clipping", arXiv:2510.22319, 2025.
+    """
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction is '{reduction}'; it is sum or mean")
+    z = ((y - old_mean) / std[..., None]).detach()
+    each = z * (mean - old_mean.detach())
+    return each.sum(-1) if reduction == "sum" else each.mean(-1)
+
+
 def mixture_velocity(
     x: Float[Tensor, "M D"],
     t: Float[Tensor, "M"],

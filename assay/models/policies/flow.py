@@ -75,6 +75,7 @@ class FlowPolicy(nn.Module):
             raise InputError(f"reduction is '{reduction}'; it is sum or mean")
         self.velocity, self.scheme, self.reduction = velocity, scheme, reduction
         self.dim, self.conditions, self.decode = dim, conditions, decode
+        self._last: tuple[Tensor, Any, Steps] | None = None
 
     def copy(self) -> FlowPolicy:
         """Make a trainable copy."""
@@ -173,7 +174,20 @@ class FlowPolicy(nn.Module):
     # ---- probabilities
 
     def gaussian_steps(self, samples: Samples) -> Steps:
-        """The steps that led from state to state, all in one pass."""
+        """The steps that led from state to state, all in one pass.
+
+        A loss asks for log-probabilities, means and KL of the same rows one after another: a pass
+        with a gradient is remembered for as long as its rows and the weights are the same.
+        """
+        if not torch.is_grad_enabled():
+            return self._steps(samples)
+        asked = tuple((p._version, p.requires_grad) for p in self.parameters())
+        if self._last is not None and self._last[0] is samples.action and self._last[1] == asked:
+            return self._last[2]
+        self._last = (samples.action, asked, self._steps(samples))
+        return self._last[2]
+
+    def _steps(self, samples: Samples) -> Steps:
         x = samples.action
         B, N, T, D = x.shape
         before = torch.cat([samples.extra[NOISE][:, :, None], x[:, :, :-1]], 2)
