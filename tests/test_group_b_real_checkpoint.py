@@ -20,7 +20,8 @@ ONE = (
     *("lp_reg", "kdrl", "grpo_care", "mcts_dpo", "dr_grpo", "dapo", "gspo", "cispo", "sapo"),
     *("gmpo", "reinforce_pp", "ppo", "grpo", "leave_one_out", "apo", "vl_rethinker", "tw_grpo"),
     *("hl_gauss", "value_augmented_sampling", "mrt", "tl_training", "itool", "reward_ranker"),
-)  # without soft_grpo, whose thoughts a model of transformers cannot read
+    *("soft_grpo", "router_r1"),
+)
 SEVERAL = ("dynamic_weights", "rewriting", "gdpo", "c_morl")
 RECIPES = [*ONE, *SEVERAL]
 
@@ -31,6 +32,12 @@ def asked(recipe: str, model: str) -> dict[str, Any]:
         more["others"] = {"strong": model}
     if recipe == "tl_training":
         more |= {"sound": "", "sft_steps": 2}  # no reward says whether a call ran
+    if recipe == "soft_grpo":
+        more |= {"think_end": "?", "thoughts": 16}  # a token of both vocabularies
+    if recipe == "router_r1":
+        more |= {"others": {"small": model, "large": model}, "prices": {"small": 1, "large": 9}}
+        more |= {"turns": 2, "reply_tokens": 8, "score": "even"}
+        more |= {"formed": "even"}  # untaught, no completion has the right form
     return more
 
 

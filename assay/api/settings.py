@@ -35,6 +35,7 @@ RESERVED = (
 MODEL = (
     *("model", "policy", "dtype", "device", "lora", "peft", "bits", "checkpointing", "chat"),
     *("torch_compile", "fsdp", "fsdp_gather", "trust_remote_code", "others"),
+    *("turns", "prices", "reply_tokens"),
 )
 DATA = (
     "prompts",

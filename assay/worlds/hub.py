@@ -20,6 +20,7 @@ from assay.models.text_notes import parts_templated
 from assay.registry.from_config import from_config
 from assay.rewards.function import FunctionReward
 from assay.rewards.load import TextRewards, entries
+from assay.rewards.routed_text import RoutedText
 from assay.watch.text_preference import open_preference
 from assay.worlds.configuration import arguments
 from assay.worlds.device import (
@@ -33,7 +34,7 @@ from assay.worlds.device import (
 from assay.worlds.divided import divides, opened
 from assay.worlds.encoder import Encoder
 from assay.worlds.hub_gold import gold_of, kind_of
-from assay.worlds.hub_others import check_others, others_of
+from assay.worlds.hub_others import check_others, others_of, solvers_of
 from assay.worlds.hub_reference import check_sampler, reference, vocabulary_of
 from assay.worlds.prompts import read_files
 from assay.worlds.trial import try_rewards
@@ -71,7 +72,13 @@ class HubConfig:
             `assay fit --preference-dim`; or the address of an LLM judge (OpenAI-compatible).
         preference_model: The name by which the judge's server knows its model.
         others: Other models that a recipe reads by name and does not train, such as
-            strong=FOLDER for the teacher of kdrl; they have the policy's tokens.
+            strong=FOLDER for the teacher of kdrl; they have the policy's tokens. With turns, those
+            that the policy asks, of any tokens.
+        turns: Times that a completion asks --others: `<search> NAME : query </search>` is answered
+            in the context, and rewards format and cost are added (router_r1); 0 for never.
+        prices: Price of a thousand tokens of an answer by name, such as small=1,large=9; billions
+            of parameters by default.
+        reply_tokens: Most tokens of an answer.
         gold: A reward model, or the right answers in a column of the prompts file: match:COLUMN
             for a whole completion, answer:COLUMN for the final answer of a longer one. It is read
             in evaluations only.
@@ -143,6 +150,9 @@ class HubConfig:
     preference: str = ""
     preference_model: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
+    turns: int = 0
+    prices: Mapping[str, float] = field(default_factory=dict)
+    reply_tokens: int = 64
     gold: str = ""
     held_out: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -253,6 +263,8 @@ def _world(config: HubConfig) -> World:
     demonstrations = encoder.demos(config.demos, demos, unseen) if config.demos else None
     check_positions(config.policy, model, encoder.longest, config.max_tokens)
     prompts = encoder.prompts(seen)
+    solvers = solvers_of(config, device)
+    routed = [RoutedText(solvers)] if solvers else []
 
     def told(rewards: Sequence[Any]) -> TextRewards | None:
         if not rewards:
@@ -263,9 +275,9 @@ def _world(config: HubConfig) -> World:
     task = Task(
         prompts=prompts,
         reference=reference(
-            config, sync, model, vocabulary, prompts, encoder.longest, divided=divided
+            config, sync, model, vocabulary, prompts, encoder.longest, solvers, divided=divided
         ),
-        rewards=told(rewards),
+        rewards=told([*rewards, *routed]),
         preference=compares,
         pairs=preferences,
         demos=demonstrations,

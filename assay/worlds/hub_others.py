@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -9,10 +10,12 @@ import torch
 from assay.core import Policy
 from assay.errors import InputError
 from assay.models.backbones.pretrained import Pretrained
+from assay.models.policies.asking import Solver
 from assay.models.policies.causal import Causal
 from assay.models.policies.stop_strings import Stopping, Stops
 from assay.rewards.encoding import open_tokenizer
-from assay.worlds.device import dtype_named, open_model
+from assay.worlds.device import check_positions, dtype_named, open_model
+from assay.worlds.hub_reference import vocabulary_of
 
 
 def check_others(config: Any, *, divided: bool) -> None:
@@ -23,7 +26,8 @@ def check_others(config: Any, *, divided: bool) -> None:
         divided: Whether the policy's weights are divided over processes.
 
     Raises:
-        InputError: A name has no model, or the policy is divided.
+        InputError: A name has no model, a price no name, or the policy is divided or drawn by an
+            engine.
     """
     for name, model in config.others.items():
         if not isinstance(model, str) or not model:
@@ -31,6 +35,18 @@ def check_others(config: Any, *, divided: bool) -> None:
                 f"--others names no model for '{name}'; give a folder or a model id, such as "
                 f"{name}=FOLDER"
             )
+    wrong = [n for n, p in config.prices.items() if n not in config.others or not p >= 0]
+    if wrong or config.turns < 0 or config.reply_tokens < 1 or (config.turns and not config.others):
+        raise InputError(
+            f"--turns is {config.turns}, --prices {dict(config.prices)} and --reply-tokens "
+            f"{config.reply_tokens}; who can be asked stands in --others NAME=MODEL, a price is of "
+            "one of these names and at least 0, and an answer has at least 1 token"
+        )
+    if config.turns and config.sampler:
+        raise InputError(
+            "answers of --others are written into completions that are drawn here, and --sampler "
+            "draws them elsewhere; leave out --sampler, or give --turns 0"
+        )
     if config.others and divided:
         raise InputError(
             "--others are whole in every process, and --fsdp divides the policy because it does "
@@ -39,7 +55,7 @@ def check_others(config: Any, *, divided: bool) -> None:
 
 
 def others_of(config: Any, vocabulary: Stops, device: torch.device) -> dict[str, Policy]:
-    """The other models, frozen, which sample as the policy does.
+    """The other models, frozen, which sample as the policy does; none where it asks them.
 
     Args:
         config: A HubConfig.
@@ -50,6 +66,8 @@ def others_of(config: Any, vocabulary: Stops, device: torch.device) -> dict[str,
         InputError: A model cannot be opened, or has other tokens than the policy.
     """
     found: dict[str, Policy] = {}
+    if config.turns:
+        return found
     words = open_tokenizer(config.policy).get_vocab() if config.others else {}
     narrow, _ = dtype_named(config.dtype)
     for name, path in config.others.items():
@@ -67,4 +85,29 @@ def others_of(config: Any, vocabulary: Stops, device: torch.device) -> dict[str,
             )
         kind = Stopping if config.stop else Causal
         found[name] = kind(Pretrained(model), vocabulary, **config.sampling).frozen()
+    return found
+
+
+def solvers_of(config: Any, device: torch.device) -> dict[str, Solver]:
+    """The models that the policy asks, by name; none without turns.
+
+    Args:
+        config: A HubConfig.
+        device: Where they are loaded.
+
+    Raises:
+        InputError: A model cannot be opened, or is too short for a query and its answer.
+    """
+    found: dict[str, Solver] = {}
+    narrow, _ = dtype_named(config.dtype)
+    for name, path in config.others.items() if config.turns else ():
+        model = open_model(path, narrow, config.bits, device)
+        check_positions(path, model, config.max_tokens, config.reply_tokens)
+        asked = SimpleNamespace(policy=path, chat=config.chat, stop=(), turns=0)
+        vocabulary = vocabulary_of(asked, model)
+        vocabulary.device = device
+        chat = config.chat and bool(getattr(vocabulary.tokenizer, "chat_template", None))
+        policy = Causal(Pretrained(model), vocabulary, top_k=1, max_tokens=config.reply_tokens)
+        price = config.prices.get(name, model.num_parameters() / 1e9)
+        found[name] = Solver(policy.frozen(), float(price), chat)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from assay.core import Prompts, Rng
 from assay.errors import InputError
+from assay.models.policies.asking import CLOSE, Asking, Solver
 from assay.models.policies.causal import Causal
 from assay.models.policies.open_engine import open_engine, verified
 from assay.models.policies.served import Served
@@ -36,7 +38,9 @@ def vocabulary_of(config: Any, model: Any) -> Stops:
     ends = end_tokens(tokenizer, own_ends(model, size), chat=chat)
     if chat:
         warn_without_generation_prompt(tokenizer)
-    return Stops(tokenizer, size=size, ends=ends, stop=config.stop)
+    return Stops(
+        tokenizer, size=size, ends=ends, stop=(*config.stop, *([CLOSE] if config.turns else ()))
+    )
 
 
 def check_sampler(config: Any) -> SyncConfig:
@@ -88,6 +92,7 @@ def reference(
     vocabulary: Stops,
     prompts: Prompts,
     longest: int,
+    solvers: Mapping[str, Solver],
     *,
     divided: bool,
 ) -> Any:
@@ -100,6 +105,7 @@ def reference(
         vocabulary: Its words.
         prompts: The run's.
         longest: Tokens of the longest prompt.
+        solvers: Models that it asks, by name.
         divided: Whether its weights are divided over processes.
 
     Raises:
@@ -115,6 +121,10 @@ def reference(
         rng=Rng(config.seed)("adapters"),
         divide=divider(config, prompts.tokens.device) if divided else None,
     )
+    if solvers:
+        return Asking(
+            body, vocabulary, solvers=solvers, turns=config.turns, **config.sampling
+        ).frozen()
     if not config.sampler:
         kind = Stopping if config.stop else Causal
         return kind(body, vocabulary, **config.sampling).frozen()
