@@ -22,10 +22,12 @@ the best: c is then 1, for a right guess. The paper's default is α = 0.
 Here (world routing): solvers are frozen distributions over ten digits, with a known skill in each
 of three kinds of question; the policy can neither compute nor learn an answer, and has no thoughts
 to write. What one question to the best solver of each kind can give is known exactly
-(`one/kind`). In world hub, with --turns, the policy asks the checkpoints of --others in its text and
-is answered there; give --score the name of the reward that scores the answer. Solvers answer with
-their likeliest tokens, so that to ask again says nothing new. What the prompt says of names and
-form is in your prompts' file.
+(`one/kind`).
+
+In world hub, with --turns, the policy asks the checkpoints of --others in its text and is answered
+there; give --score the name of the reward that scores the answer. Solvers answer with their
+likeliest tokens, so that to ask again says nothing new. What a prompt says of names and form is in
+your file.
 """
 
 from __future__ import annotations
