@@ -49,6 +49,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "risk_po": {"bundle": 3},
     "c_morl": {"parts": 1, "first": 1, "extend": 1},
     "reward_ranker": {"round_steps": 2, "ranker_steps": 4},
+    "meds3": {"round_steps": 2, "nodes": 6, "votes": 2, "rollouts": 2, "verifier_steps": 3},
     "router_r1": {"alpha": 0.5, "window": 30},
     "tl_training": {"sft_steps": 2, "sft_rate": 1.0, "tools": "add two,add three,take two"},
 }  # smaller pools, fits and bundles; a kill after the contrast was made, and in the second stage

@@ -20,7 +20,7 @@ ONE = (
     *("lp_reg", "kdrl", "grpo_care", "mcts_dpo", "dr_grpo", "dapo", "gspo", "cispo", "sapo"),
     *("gmpo", "reinforce_pp", "ppo", "grpo", "leave_one_out", "apo", "vl_rethinker", "tw_grpo"),
     *("hl_gauss", "value_augmented_sampling", "mrt", "tl_training", "itool", "reward_ranker"),
-    *("soft_grpo", "router_r1"),
+    *("soft_grpo", "router_r1", "meds3"),
 )
 SEVERAL = ("dynamic_weights", "rewriting", "gdpo", "c_morl")
 RECIPES = [*ONE, *SEVERAL]

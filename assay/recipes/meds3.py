@@ -27,7 +27,7 @@ is written twice is one child, and the completion that a node was cut from is on
 up prefers what UCT visits. `--label shuffled` gives each node another one's value: the control.
 
 Steps are the reward's (`step_of`). Answers are those of `answer:COLUMN` in the text; completions
-without text are equal where all tokens are. Means over tokens, then over completions. KL of a vote
+without text are equal where all tokens are. Sums over tokens, means over completions. KL of a vote
 is an upper bound: see `Voting`. A search costs many completions, which count as generated.
 """
 
@@ -233,7 +233,7 @@ def tuned_by(readings: list[Reading]) -> float:
 _WORLD = {"task": "modular", "least": 4, "most": 4, "width": 32, "layers": 1, "pass_rate": 0.3}
 _WORLD |= {"sft_steps": 320, "sft_lr": 0.01, "pairs": 16, "prompts": 96, "held_out": 128}
 _WORLD |= {"taught": 3000, "rewards": "outcome", "bare": 0.0, "again": 0.0}
-_RUN = {"max_steps": 8, "round_steps": 4, "batch_size": 16, "nodes": 24, "votes": 8}
+_RUN = {"max_steps": 8, "round_steps": 8, "batch_size": 64, "nodes": 24, "votes": 8}
 _RUN |= {"verifier_steps": 100, "num_generations": 4}
 _RATES = {"learning_rate": (2.5e-4, 1e-3), "verifier_lr": (1e-3, 3e-3)}
 
