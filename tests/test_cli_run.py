@@ -132,7 +132,7 @@ def test_a_file_of_ones_own_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> N
     [
         (["leave_one_in"], "there is no recipe 'leave_one_in'; did you mean leave_one_out?"),
         (["zzz"], "there is no recipe 'zzz'; assay list names them"),
-        (["agg"], "the nearest are merging, apo; assay list names them"),
+        (["agg"], "the nearest are merging, apo, grpo_guard; assay list names them"),
         ([], "assay run needs a recipe; assay list names them"),
         (["dpo", "sft"], "assay run takes one recipe, and found dpo, sft"),
         (["dpo", "--bete", "1"], "dpo in world grammar has no --bete; did you mean --beta?"),

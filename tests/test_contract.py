@@ -16,7 +16,7 @@ import pkgutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,10 +37,16 @@ MODULES = [
     for m in pkgutil.iter_modules(assay.recipes.__path__)
 ]
 RECIPES = [m for m in MODULES if hasattr(m, "recipe")]
-SLOW = (  # to be killed and resumed: a minute and a half, the others ten to twenty seconds each
-    *("policy_discriminator", "spark", "itool", "mcts_dpo", "conditioned_policies"),
-    *("reward_design", "tl_training"),
-)
+# to be killed and resumed: a minute and a half, the others ten to twenty seconds each
+SLOW = [
+    "policy_discriminator",
+    "spark",
+    "itool",
+    "mcts_dpo",
+    "conditioned_policies",
+    "reward_design",
+    "tl_training",
+]
 SMALL = Loop(max_steps=4, batch_size=6, num_generations=4, learning_rate=0.05)
 QUICK: dict[str, dict[str, Any]] = {
     "best_of_n": {"most": 8},
@@ -59,7 +65,7 @@ def name(module: Any) -> str:
     return module.__name__.rpartition(".")[2]
 
 
-def each(modules: list[Any], slow: tuple[str, ...] = ()) -> Any:
+def each(modules: list[Any], slow: Sequence[str] = ()) -> Any:
     marked = [pytest.param(m, marks=[pytest.mark.full] if name(m) in slow else []) for m in modules]
     return pytest.mark.parametrize("module", marked, ids=name)
 

@@ -233,13 +233,13 @@ class EstimatesMemory(Protocol):
 
 
 class Steps(NamedTuple):
-    """The Gaussian steps of paths from noise to data.
+    """Gaussian steps of paths from noise to data.
 
     Attributes:
-        before: The state before each step.
+        before: State before each step.
         mean: μ of each step, differentiable.
         std: s of each step.
-        times: Time at the beginning of each step, and at the end of the last: 1 is noise, 0 data.
+        times: Time of each step's beginning and of the end; 1 is noise, 0 data.
     """
 
     before: Float[Tensor, "B N T D"]
@@ -250,11 +250,7 @@ class Steps(NamedTuple):
 
 @runtime_checkable
 class DrawsBySteps(Protocol):
-    """Draws by Gaussian steps from noise to data: flows and diffusions.
-
-    Attributes:
-        reduction: What `logp` is of a step: "sum", its log-density, or "mean" over coordinates.
-    """
+    """Draws by Gaussian steps: flows and diffusions. `logp` is a sum or mean over coordinates."""
 
     reduction: str
 
@@ -263,11 +259,7 @@ class DrawsBySteps(Protocol):
         ...
 
     def step_kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N T"]:
-        """Compute KL(π‖reference) of each own step in nats, differentiable in this policy alone.
-
-        Raises:
-            InputError: The reference takes other steps.
-        """
+        """Compute KL(π‖reference) of each own step in nats, differentiable in this policy alone."""
         ...
 
     def predicted(self, samples: Samples) -> Float[Tensor, "B N T D"]:

@@ -31,7 +31,7 @@ without text are equal where all tokens are. Sums over tokens, means over comple
 is an upper bound: see `Voting`. A search costs many completions, which count as generated: 90 of a
 prompt at 24 nodes in world sums.
 
-Trap: a verifier needs many trees. `verifier/error` beside `verifier/error_of_mean`, that of the
+Trap: a verifier may know nothing. `verifier/error` beside `verifier/error_of_mean`, that of the
 mean label, says whether it knows anything of prompts that it did not see; where it does not, its
 votes elect fewer right answers than the majority.
 """
