@@ -12,7 +12,7 @@ from test_loops_own_logp import task as half
 
 from assay.core import Loop
 from assay.errors import InputError
-from assay.formulas.low_probability import plausible, shielded, unlikely
+from assay.formulas.low_probability import least, plausible, shielded, unlikely
 from assay.recipes import lp_reg
 
 F = torch.float64
@@ -36,6 +36,48 @@ def test_the_least_likely_are_picked_and_fewer_than_two_are_none() -> None:
     assert torch.equal(unlikely(logp, among, share=1.0), among)
     with pytest.raises(ValueError, match="share is 2"):
         unlikely(logp, among, share=2.0)
+
+
+def test_a_share_of_all_tokens_picks_those_among_it_that_can_be() -> None:
+    """The paper's percentile is the batch's, the released code's that of the bad tokens."""
+    logp = torch.tensor([[[-9.0, -8.0, -7.0, -1.0, -2.0, -3.0]]])
+    whole = torch.ones(1, 1, 6, dtype=torch.bool)
+    bad = torch.tensor([[[True, False, False, True, True, True]]])
+    assert unlikely(logp, bad, share=0.5, of=whole)[0, 0].tolist() == [True] + [False] * 5
+    assert unlikely(logp, bad, share=0.5)[0, 0].tolist() == [True] + [False] * 4 + [True]
+    assert torch.equal(unlikely(logp, bad, share=1.0, of=whole), bad)
+    assert torch.equal(least(logp, bad, count=9), bad) and not least(logp, bad, count=0).any()
+
+
+def test_the_gradient_of_k3_is_that_of_the_kl_over_the_tokens_that_are_drawn() -> None:
+    p = torch.tensor([0.6, 0.3, 0.09, 0.01], dtype=F)
+    proxy = plausible(p.log(), threshold=0.1)
+    z = p.log().requires_grad_()
+    logp, zero = z.log_softmax(-1), torch.zeros(1, 1, 3, dtype=F)
+    each = shielded(
+        logp[None, None, :3], logp[:3].detach()[None, None], zero, proxy[None, None, :3]
+    )
+    # what has no proxy has the derivative 1: π_proxy is 0
+    drawn = (p[:3] * each[0, 0]).sum() + p[3] * logp[3]
+    (found,) = torch.autograd.grad(drawn, z, retain_graph=True)
+    (kl,) = torch.autograd.grad(-(proxy.exp() * logp).sum(), z)
+    torch.testing.assert_close(found, kl)
+
+
+def test_the_control_holds_as_many_tokens_as_the_method() -> None:
+    """It picked among what has no proxy too, and what it picked is cut off less often."""
+    loop = replace(SMALL, max_steps=1, batch_size=6, num_generations=8)
+
+    def held(**given: Any) -> float:
+        runs = drive(lp_reg, small_world(lp_reg), {"share": 0.5, **given}, loop=loop)
+        found: float = next(r["stats"]["lp/held"] for r in runs if "lp/held" in r["stats"])
+        return found
+
+    some = held(threshold=0.3)
+    assert 0 < some == held(threshold=0.3, shuffled=True)
+    assert held(share_of="all", share=0.3) != held(share=0.3)
+    with pytest.raises(InputError, match="--share-of is 'good'"):
+        held(share_of="good")
 
 
 def test_the_pull_rests_at_the_proxy_and_without_it_is_the_plain_loss() -> None:

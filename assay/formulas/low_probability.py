@@ -38,14 +38,21 @@ def plausible(logprobs: Float[Tensor, "*S V"], *, threshold: float = 0.02) -> Fl
 
 @torch.no_grad()
 def unlikely(
-    logp: Float[Tensor, "B N T"], among: Bool[Tensor, "B N T"], *, share: float = 0.01
+    logp: Float[Tensor, "B N T"],
+    among: Bool[Tensor, "B N T"],
+    *,
+    share: float = 0.01,
+    of: Bool[Tensor, "B N T"] | None = None,
 ) -> Bool[Tensor, "B N T"]:
     """The share of least probability among some tokens; none where the share is less than two.
 
     Args:
         logp: log π `[B, N, T]`.
-        among: The tokens `[B, N, T]`, such as those of negative advantage.
-        share: From 0 to 1; ⌊share·count⌋ are picked.
+        among: The tokens that can be picked `[B, N, T]`, such as those of negative advantage.
+        share: From 0 to 1; the ⌊share·count⌋ least likely are picked.
+        of: The tokens whose share it is `[B, N, T]`, of which those in `among` are picked; None for
+            `among` itself. The paper's percentile is that of all tokens of the batch, the released
+            code's that of the tokens of negative advantage.
 
     Returns:
         `[B, N, T]`, True where a token is picked.
@@ -53,15 +60,32 @@ def unlikely(
     Raises:
         ValueError: share is not from 0 to 1.
 
-    Source: Huang et al., arXiv:2510.03222, 2025; the least of two is their released code's.
+    Source: Huang et al., arXiv:2510.03222, 2025, eq. 6; the least of two is their released code's.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}; it is a share of tokens, from 0 to 1")
-    count = int(share * int(among.sum()))
+    whole = among if of is None else of
+    count = int(share * int(whole.sum()))
+    return least(logp, whole, count=count if count > 1 else 0) & among
+
+
+@torch.no_grad()
+def least(
+    key: Float[Tensor, "B N T"], among: Bool[Tensor, "B N T"], *, count: int
+) -> Bool[Tensor, "B N T"]:
+    """Some tokens of the least keys; by random keys, as many tokens anywhere.
+
+    Args:
+        key: What is compared `[B, N, T]`.
+        among: The tokens that can be picked `[B, N, T]`.
+        count: How many are picked; all of `among` where it has fewer.
+
+    Returns:
+        `[B, N, T]`, True where a token is picked.
+    """
     picked = torch.zeros_like(among).flatten()
-    if count > 1:
-        key = torch.where(among, logp, torch.inf).flatten()
-        picked[key.argsort(stable=True)[:count]] = True
+    order = torch.where(among, key, torch.inf).flatten().argsort(stable=True)
+    picked[order[: min(count, int(among.sum()))]] = True
     return picked.reshape(among.shape)
 
 

@@ -12,9 +12,16 @@ alone, towards the proxy and not towards the reference; there is no other KL.
 Differs from dapo in the held tokens, the wide clip, and the batch, which is not filtered. With
 `--share 0` none is held and the wide clip is left: the control that tells the two apart.
 
-Where the released code differs: it picks the tokens of each micro-batch by the current policy; here
-they are picked of the whole batch, when it was sampled, so that the split changes nothing. At the
-first update both agree. As there, a share of less than two tokens is none, which is a batch of
+Where paper and released code differ, this follows the code, but for the share's whole, which
+`--share-of` says: in the paper the share is of all tokens of the batch (`all`), of which those with
+A < 0 are held, in the code of the tokens with A < 0 (`negative`). In the paper the penalty is the
+whole KL(π_proxy‖π) at a picked token's place, also where π ≥ π_proxy; k3 of a token has its
+gradient in expectation over tokens that are drawn, not over those that are picked. Its share is
+1 %, and 0.5 % for its larger model.
+
+Where this differs from the code: it picks the tokens of each micro-batch by the current policy;
+here they are picked of the whole batch, when it was sampled, so that the split changes nothing. At
+the first update both agree. As there, a share of less than two tokens is none, which is a batch of
 fewer than 200 tokens with a negative advantage at the share of 0.01.
 
 Traps. On-policy π = π_old, and π_proxy/π is 1/(1 − m) where m is the mass that is cut off: the pull
@@ -29,7 +36,7 @@ import torch
 from torch import Tensor
 
 from assay.core import Claim, InputError, Loop, Paper, Samples, Step, Task
-from assay.formulas.low_probability import plausible, shielded, unlikely
+from assay.formulas.low_probability import least, plausible, shielded, unlikely
 from assay.formulas.reduce import per_token
 from assay.loops import Rollouts, clipped_surrogate, group_relative, standardised
 from assay.loops.next_decisions import next_decisions
@@ -43,11 +50,14 @@ paper = Paper(
 )
 reduces = {"dapo": ({"share": 0.0}, {"epsilon_low": 1.0, "epsilon_high": 9.0, "max_batches": 1})}
 
+SHARES = ("negative", "all")
+
 
 def recipe(
     task: Task,
     *,
     share: float = 0.01,
+    share_of: str = "negative",
     threshold: float = 0.02,
     beta: float = 1.0,
     epsilon_low: float = 1.0,
@@ -60,13 +70,14 @@ def recipe(
     """Train by Lp-Reg and yield the policy after each step.
 
     Args:
-        share: How many of the tokens of negative advantage can be held, the least likely ones.
+        share: How many tokens can be held, the least likely ones of negative advantage.
+        share_of: What it is a share of: negative for the tokens of negative advantage, or all.
         threshold: Choices below this share of the likeliest one are presumed noise, κ.
         beta: Weight of the pull towards the proxy.
         epsilon_low: The ratio is clipped below at 1 − epsilon_low.
         epsilon_high: The ratio is clipped above at 1 + epsilon_high.
-        shuffled: Hold as many tokens of negative advantage wherever they are (the negative
-            control).
+        shuffled: Hold as many plausible tokens of negative advantage wherever they are (the
+            negative control).
         member: Index of the reward model that is the proxy reward.
         aggregate: Combine all reward models instead: mean, worst, uncertainty:0.5 or quantile:0.25.
     """
@@ -75,6 +86,9 @@ def recipe(
             f"--share is {share}, --threshold {threshold} and --beta {beta}; shares are from 0 to "
             "1, and the weight is at least 0"
         )
+
+    if share_of not in SHARES:
+        raise InputError(f"--share-of is '{share_of}'; it is one of {', '.join(SHARES)}")
 
     def prepare(batch: Rollouts) -> Rollouts:
         x = batch.samples
@@ -90,12 +104,14 @@ def recipe(
                 lift[..., t] = torch.where(here & own, -torch.log1p(-mass), -torch.inf).to(lift)
                 cut[..., t] = torch.where(here, mass, 0.0).to(cut)
         bad = x.mask & (a < 0)
-        key = x.logp
+        # what is cut off has no proxy: it stays as it is
+        can = bad & (lift > -torch.inf)
+        whole = x.mask if share_of == "all" else bad
+        held = unlikely(x.logp, bad, share=share, of=whole) & can
         if shuffled:
             at = [torch.arange(n).view(-1, *[1] * (2 - d)) for d, n in enumerate(x.mask.shape)]
-            key = task.rng("shuffled", batch.step).uniform(*at, dtype=torch.float64).to(key.device)
-        # what is cut off has no proxy: it stays as it is
-        held = unlikely(key, bad, share=share) & (lift > -torch.inf)
+            u = task.rng("shuffled", batch.step).uniform(*at, dtype=torch.float64)
+            held = least(u.to(held.device), can, count=int(held.sum()))
         tokens = x.mask.sum().clamp(min=1)
         batch.stats["lp/held"] = float(held.sum() / tokens)
         batch.stats["lp/cut"] = float(cut.sum() / tokens)
@@ -143,7 +159,7 @@ _RATES = {"learning_rate": (2.5e-4, 5e-4, 1e-3, 2e-3)}
     seeds="100..109",
     tuned={"mine": _RATES, "none": _RATES, "random": "mine"},
     control=("over random",),
-    broken="as many tokens of bad completions can be held, wherever they are",
+    broken="as many plausible tokens of bad completions are held, wherever they are",
     differs={"seconds": "which choices are plausible takes another pass over a batch"},
 )
 def claim(arms: dict[str, list[Reading]]) -> dict[str, float]:
