@@ -78,6 +78,9 @@ def test_rounds_begin_where_they_should_and_pairs_add_up() -> None:
     assert "ranker/pairs" in first and "ranker/pairs" not in second
     assert third["ranker/pairs"] > first["ranker/pairs"]
     assert "ranker/pairs" not in stats(mine="none")[3]
+    started = stats(adversary="reference")
+    assert started[1]["ranker/loss"] == first["ranker/loss"], "the first round is the same"
+    assert started[3]["ranker/accuracy"] != third["ranker/accuracy"]
     assert stats(label="coin")[1]["ranker/loss"] != first["ranker/loss"]
 
 
@@ -92,6 +95,13 @@ def test_each_round_trains_a_new_policy_and_critic_unless_they_go_on() -> None:
         "failures are the trained one's"
     )
     assert onward[3]["value_loss"] != third["value_loss"]
+
+
+def test_no_rival_of_the_claim_learns_from_fewer_verdicts() -> None:
+    """Its third rival learned no more after the first round: a third of verdicts and updates."""
+    for arm, (_, constants) in reward_ranker.claim.arms.items():
+        assert constants.get("mine") != "none", arm
+    assert not {"generated", "scored", "updates"} & set(reward_ranker.claim.differs)
 
 
 def test_constants_out_of_range_are_said() -> None:
