@@ -18,8 +18,10 @@ one prefix of the policy's own, cut after a random number of its blocks, and A =
 J(prefix) stands in the place of the group's advantage, on what follows the prefix alone. α is not
 in it: the advantage is the progress of all that follows. The paper cuts prefixes from an older
 policy's completions and normalises rewards of completions that go on together with those that
-answer at once; here the prefix is the current policy's. Its other variant, which keeps completions
-of most progress and imitates them (STaR), is not here.
+answer at once; here the prefix is the current policy's. Code released later has that, as one number
+at a completion's end, and beside it forks at the blocks' boundaries that pay each block its own
+progress, which is `blocks`. The paper's other variant, which keeps completions of most progress and
+imitates them (STaR), is not here.
 
 Differs from process_advantage: the chances are the policy's own, now, from forced answers, where
 there another prover continues freely and a network learns its successes before the training.

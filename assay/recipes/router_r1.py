@@ -10,7 +10,9 @@ rewards are read by name: `--score`, `--formed` (1 for the right form) and `--co
 Aggregation: a mean over all tokens of the batch. Ratios are clipped on both sides. Advantages are
 GAE's, whitened, with γ = λ = 1. The KL stands in the reward, −β·(log π − log π₀) at each own token,
 with β = 0.001. The window is kept in the run's memory. The released configuration also has a bonus
-of 0.001 on the entropy, which is left out.
+of 0.001 on the entropy, which is left out; its critic has ten times the policy's rate, here the
+same; it passes once over a batch, here twice; and it clips values in their own units, here in
+deviations of the returns.
 
 Differs from ppo in the reward alone: at `alpha` 0 and without a punishment it is ppo on the score.
 `--dealt` gives the c of a batch to its completions at random, the negative control.

@@ -11,7 +11,8 @@ at places that all completions reach, where advantages sum to 0, and not at late
 group has its own mean over tokens, too.
 
 Differs from dapo in the weights, and in that the batch is not filtered. α is 1.7 in the paper and
-1.4 in the code.
+1.4 in the code. The code has the weights of the policy that learns and lets the gradient through
+them, as a slip: it adds −∇w_t·Σ_i A_i over those that reach place t, which is 0 while all do.
 
 The other half of the paper is data: questions with several right choices, and partial credit for
 some of them (`formulas.focused.partial_credit`; in the released code as here one wrong choice takes
