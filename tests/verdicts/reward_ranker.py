@@ -11,13 +11,13 @@ Arms = dict[str, list[dict[str, Any]]]
 
 
 def true(seed: int) -> Arms:
-    """Failures that the ranker liked teach it more than others, none, and coins."""
-    return _arms(seed, mine=0.8, others=0.7, once=0.65, coins=0.4)
+    """Failures that the ranker liked teach it more than others, than those of an untrained policy, and than coins."""
+    return _arms(seed, mine=0.8, others=0.7, untrained=0.65, coins=0.4)
 
 
 def false(seed: int) -> Arms:
     """Other failures teach it as much and more."""
-    return _arms(seed, mine=0.8, others=0.85, once=0.65, coins=0.4)
+    return _arms(seed, mine=0.8, others=0.85, untrained=0.65, coins=0.4)
 
 
 def _arms(seed: int, **ends: float) -> Arms:
