@@ -30,7 +30,7 @@ def test_bash_completes_the_flags_of_a_model(capsys: pytest.CaptureFixture[str])
     assert "--noise" not in flags and "--world.noise" not in flags
     assert completed("assay", "run", "grpo", "--dtype", "b") == ["bfloat16"]
     assert completed("assay", "run", "grpo", "--world", "t") == ["table"]
-    assert completed("assay", "run", "gr") == ["grpo", "grpo_care"]
+    assert completed("assay", "run", "gr") == ["grpo", "grpo_care", "grpo_guard"]
 
 
 def test_a_script_needs_no_torch() -> None:

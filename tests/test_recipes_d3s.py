@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from small import _built, small_world
+from small import BANDIT, _built, small_world
 from test_contract import drive
 
 from assay.core import InputError, Rng
@@ -42,7 +43,7 @@ def test_entropies_are_those_of_the_next_decision() -> None:
 
 
 def test_a_table_is_equally_uncertain_everywhere() -> None:
-    task = small_world(d3s).task
+    task = _built("table", json.dumps(BANDIT)).task
     x = task.reference.sample(task.prompts, 5, Rng(1))
     p = task.reference.log_probs(task.prompts).exp()  # type: ignore[attr-defined]
     want = -torch.special.xlogy(p, p).sum(-1)[:, None, None].expand_as(x.logp)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from test_contract import SMALL, drive, small_world
+from small import BANDIT, _built
+from test_contract import SMALL, drive
 
 from assay.errors import InputError
 from assay.formulas.entropy_mechanism import clip_cov, covariances, entropy_drift, held, top_cov
@@ -75,7 +77,7 @@ LOOP = replace(SMALL, epochs=2, mini_batch_size=3)
 
 
 def last(**given: Any) -> dict[str, Any]:
-    return drive(entropy_mechanism, small_world(entropy_mechanism), given, loop=LOOP)[-2]
+    return drive(entropy_mechanism, _built("table", json.dumps(BANDIT)), given, loop=LOOP)[-2]
 
 
 def test_what_is_held_changes_the_run_and_is_counted() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
-from test_contract import SMALL, drive, small_world
+from small import BANDIT, _built
+from test_contract import SMALL, drive
 
 from assay.errors import InputError
 from assay.formulas.divergence import kl_full
@@ -60,7 +62,7 @@ def test_the_off_policy_form_has_its_closed_minimiser(c: float, lam: float) -> N
 
 
 def test_a_small_step_holds_the_policy_back_and_it_falls_to_nothing() -> None:
-    world, loop = small_world(mdpo), replace(SMALL, epochs=5)
+    world, loop = _built("table", json.dumps(BANDIT)), replace(SMALL, epochs=5)
 
     def kl(**given: float) -> list[float]:
         return [r["kl"] for r in drive(mdpo, world, given, loop=loop) if r["tag"] != "best"]
@@ -72,7 +74,7 @@ def test_a_small_step_holds_the_policy_back_and_it_falls_to_nothing() -> None:
 
 
 def test_directions_differ_and_what_means_nothing_is_refused() -> None:
-    world, loop = small_world(mdpo), replace(SMALL, epochs=3)
+    world, loop = _built("table", json.dumps(BANDIT)), replace(SMALL, epochs=3)
     both = [drive(mdpo, world, {"direction": d}, loop=loop)[-2]["kl"] for d in mdpo.DIRECTIONS]
     assert both[0] != both[1]
     for given in ({"direction": "up"}, {"step_size": 0.0}):
