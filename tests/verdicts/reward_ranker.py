@@ -11,7 +11,7 @@ Arms = dict[str, list[dict[str, Any]]]
 
 
 def true(seed: int) -> Arms:
-    """Failures that the ranker liked teach it more than others, than those of an untrained policy, and than coins."""
+    """Failures that the ranker liked teach it more than others and than coins."""
     return _arms(seed, mine=0.8, others=0.7, untrained=0.65, coins=0.4)
 
 
