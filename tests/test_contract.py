@@ -37,7 +37,7 @@ MODULES = [
     for m in pkgutil.iter_modules(assay.recipes.__path__)
 ]
 RECIPES = [m for m in MODULES if hasattr(m, "recipe")]
-SLOW = ("policy_discriminator", "spark", "itool", "mcts_dpo", "reward_design", "tl_training")
+SLOW = ("policy_discriminator", "spark", "itool", "mcts_dpo", "meds3", "tl_training")
 SMALL = Loop(max_steps=4, batch_size=6, num_generations=4, learning_rate=0.05)
 QUICK: dict[str, dict[str, Any]] = {
     "best_of_n": {"most": 8},
