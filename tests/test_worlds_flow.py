@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -96,6 +97,28 @@ def test_the_kl_of_paths_is_the_mean_log_ratio_and_no_less_than_that_of_the_data
     apart = torch.distributions.MultivariateNormal(data_of(x)[0].mean(0), data_of(x)[0].T.cov())
     plain = torch.distributions.MultivariateNormal(theirs.mean(0), theirs.T.cov())
     assert kl > float(torch.distributions.kl_divergence(apart, plain)) > 0
+
+
+def test_one_pass_serves_a_loss_and_another_loss_has_its_own(world: World) -> None:
+    """Also where a step was skipped and the weights are the same: its graph is used up."""
+    reference, policy = world.task.reference, moved(world.task.reference)
+    x, calls = policy.sample(world.task.prompts, 3, Rng(0)("x")), []
+    policy.velocity.register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(2):
+        calls.clear()
+        logp = policy.logp(x)
+        mean, kl = policy.gaussian_steps(x).mean, policy.step_kl(reference, x)
+        assert len(calls) == 1
+        (logp.sum() + mean.sum() + kl.sum()).backward()
+        held = copy.deepcopy(policy).gaussian_steps(x).mean
+        assert torch.equal(held, mean) and len(calls) == 2, "a copy is another policy"
+    with torch.no_grad():
+        next(policy.parameters()).add_(0.1)
+    assert bool((policy.gaussian_steps(x).mean != mean).any()), "other weights, another pass"
+    before = len(calls)
+    del logp
+    policy.gaussian_steps(x)
+    assert len(calls) == before + 1
 
 
 def test_the_reference_draws_the_mixture() -> None:

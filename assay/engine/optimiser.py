@@ -95,6 +95,10 @@ class Optimiser:
             {"state": moments, "param_groups": self.adam.state_dict()["param_groups"]}
         )
 
+    def restart(self) -> None:
+        """Forget the moments and the count of updates: warm-up begins again."""
+        self.load_state_dict({"updates": 0, "adam": {}})
+
     def _places(self) -> list[int]:
         """Where Adam has each parameter: it takes whole ones and divided ones in two groups."""
         there = [p for group in self.adam.param_groups for p in group["params"]]

@@ -132,7 +132,7 @@ class Critic:
         """Forget what was learned: head, optimiser and scale are as before the first update."""
         fresh = self.policy.value_head(self.outputs, self.task.rng("critic"))
         self.head.load_state_dict(fresh.state_dict())
-        self.optimiser.load_state_dict({"updates": 0, "adam": {}})
+        self.optimiser.restart()
         self.scale.load_state_dict(Scale(len(self.scale.mean)).state_dict())
 
     def _outputs(self, x: Samples) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.core import Samples
+from assay.core import DrawsBySteps, Policy, Samples
 from assay.formulas.advantage import group_centred
-from assay.loops.online import require_group
+from assay.loops.online import Rollouts, require_group
 
 STEP_MEAN = "step_mean"  # μ of each step under the policy that drew it, `[B,N,T,D]` in `extra`
 
@@ -48,3 +48,21 @@ def first_steps(x: Samples, share: float) -> Samples:
         given=x.given | rest,
         logp=torch.where(rest, x.logp.new_zeros(()), x.logp),
     )
+
+
+def trained_on(batch: Rollouts, advantage: Float[Tensor, "B N 1"], share: float) -> Rollouts:
+    """The batch with these advantages, its last steps given, without prompts that teach nothing.
+
+    Args:
+        batch: What was drawn.
+        advantage: Of each completion; a prompt whose are all 0 is left out.
+        share: Share of the steps that are trained, see `first_steps`.
+    """
+    batch = replace(batch, samples=first_steps(batch.samples, share), advantage=advantage)
+    return batch[(advantage != 0).any(1)[:, 0]]
+
+
+def step_penalty(policy: DrawsBySteps, reference: Policy, rows: Samples) -> Float[Tensor, "B N T"]:
+    """KL(π‖π₀) of each step, reduced over coordinates as the policy's log-probabilities are."""
+    kl = policy.step_kl(reference, rows)
+    return kl / rows.action.shape[-1] if policy.reduction == "mean" else kl

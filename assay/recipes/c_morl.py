@@ -133,7 +133,7 @@ def recipe(
     def prepare(batch: Rollouts) -> Rollouts:
         which, objective, update = place(batch.step)
         if update == 0:
-            batch.optimiser.load_state_dict({"updates": 0, "adam": {}})
+            batch.optimiser.restart()
         if carry.corner is None:
             carry.corner = point(task.reference, 0)[0]
         x = batch.samples

@@ -18,7 +18,6 @@ reward are left out of the batch, as in the released code.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -26,7 +25,7 @@ from torch import Tensor
 from assay.core import Claim, DrawsBySteps, Loop, Paper, Samples, Step, Task, require
 from assay.formulas.reduce import per_completion_token
 from assay.loops import Rollouts, clipped_surrogate, online, proxy_score, standardised
-from assay.loops.flow_steps import batch_scaled, first_steps
+from assay.loops.flow_steps import batch_scaled, step_penalty, trained_on
 from assay.stats.effects import Reading, drop
 
 paper = Paper(
@@ -69,15 +68,13 @@ def recipe(
     def prepare(batch: Rollouts) -> Rollouts:
         x, r = batch.samples, batch.reward
         A = standardised(r, x) if scale == "group" else batch_scaled(r, x, limit=limit)
-        batch = replace(batch, samples=first_steps(x, share), advantage=A)
-        return batch[(A != 0).any(1)[:, 0]]
+        return trained_on(batch, A, share)
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
         value = clipped_surrogate(logp, rows, advantage, low=epsilon, high=epsilon)
         if not beta:
             return value
-        kl = actor.step_kl(task.reference, rows)
-        return value + beta * (kl / rows.action.shape[-1] if actor.reduction == "mean" else kl)
+        return value + beta * step_penalty(actor, task.reference, rows)
 
     yield from online(
         task,

@@ -32,7 +32,7 @@ from assay.engine.parallel import by_rows
 from assay.formulas.flow import guarded_log_ratio
 from assay.formulas.reduce import per_completion_token
 from assay.loops import Rollouts, clipped_surrogate, online, proxy_score
-from assay.loops.flow_steps import STEP_MEAN, batch_scaled, first_steps
+from assay.loops.flow_steps import STEP_MEAN, batch_scaled, step_penalty, trained_on
 from assay.stats.effects import Reading, final
 
 paper = Paper(
@@ -76,9 +76,8 @@ def recipe(
         A = batch_scaled(batch.reward, x, limit=limit)
         if normalise:
             mean = by_rows(lambda rows: actor.gaussian_steps(rows).mean, x)
-            x = replace(x, extra={**x.extra, STEP_MEAN: mean})
-        batch = replace(batch, samples=first_steps(x, share), advantage=A)
-        return batch[(A != 0).any(1)[:, 0]]
+            batch = replace(batch, samples=replace(x, extra={**x.extra, STEP_MEAN: mean}))
+        return trained_on(batch, A, share)
 
     def loss(logp: Tensor, rows: Samples, advantage: Tensor) -> Tensor:
         steps = actor.gaussian_steps(rows)
@@ -98,8 +97,7 @@ def recipe(
             value = value * (weight / weight.mean())
         if not beta:
             return value
-        kl = actor.step_kl(task.reference, rows)
-        return value + beta * (kl / rows.action.shape[-1] if actor.reduction == "mean" else kl)
+        return value + beta * step_penalty(actor, task.reference, rows)
 
     yield from online(
         task,

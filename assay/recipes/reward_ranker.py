@@ -149,7 +149,7 @@ def recipe(
 
     def prepare(batch: Rollouts) -> Rollouts:
         if anew(batch.step):
-            batch.optimiser.load_state_dict({"updates": 0, "adam": {}})
+            batch.optimiser.restart()
         batch.stats |= {k: v for k, v in said.items() if v == v}  # no pair, no accuracy
         return critic(batch)
 

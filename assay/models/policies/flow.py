@@ -12,6 +12,7 @@ The prompt is a condition, one token.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -75,7 +76,8 @@ class FlowPolicy(nn.Module):
             raise InputError(f"reduction is '{reduction}'; it is sum or mean")
         self.velocity, self.scheme, self.reduction = velocity, scheme, reduction
         self.dim, self.conditions, self.decode = dim, conditions, decode
-        self._last: tuple[Tensor, Any, Steps] | None = None
+        # the last rows that were scored, and their log-probabilities, which carry the pass
+        self._last: tuple[Any, Any, tuple[int, ...]] | None = None
 
     def copy(self) -> FlowPolicy:
         """Make a trainable copy."""
@@ -176,16 +178,20 @@ class FlowPolicy(nn.Module):
     def gaussian_steps(self, samples: Samples) -> Steps:
         """The steps that led from state to state, all in one pass.
 
-        A loss asks for log-probabilities, means and KL of the same rows one after another: a pass
-        with a gradient is remembered for as long as its rows and the weights are the same.
+        A loss that was given log-probabilities of its rows asks for their means and KL too: while
+        it holds these log-probabilities, the pass that made them serves.
         """
-        if not torch.is_grad_enabled():
-            return self._steps(samples)
-        asked = tuple((p._version, p.requires_grad) for p in self.parameters())
-        if self._last is not None and self._last[0] is samples.action and self._last[1] == asked:
-            return self._last[2]
-        self._last = (samples.action, asked, self._steps(samples))
-        return self._last[2]
+        if self._last is not None:
+            action, made, weights = self._last
+            held = made()
+            if held is not None and action() is samples.action and weights == self._versions():
+                found: Steps = held.steps
+                return found
+        return self._steps(samples)
+
+    def _versions(self) -> tuple[int, ...]:
+        """What changes with every update of the weights."""
+        return tuple(p._version for p in self.parameters())
 
     def _steps(self, samples: Samples) -> Steps:
         x = samples.action
@@ -209,11 +215,15 @@ class FlowPolicy(nn.Module):
 
     def logp(self, samples: Samples) -> Float[Tensor, "B N T"]:
         """Compute the log-density of each own step, see Policy; sum or mean over coordinates."""
-        s = self.gaussian_steps(samples)
+        s = self._steps(samples)
         each = gaussian_logp(
             samples.action, s.mean, s.std.expand(samples.mask.shape), reduction=self.reduction
         )
-        return torch.where(samples.mask, each, each.new_zeros(()))
+        logp = torch.where(samples.mask, each, each.new_zeros(()))
+        if torch.is_grad_enabled():
+            logp.steps = s  # type: ignore[attr-defined]  # and goes with it
+            self._last = (weakref.ref(samples.action), weakref.ref(logp), self._versions())
+        return logp
 
     def step_kl(self, reference: Policy, samples: Samples) -> Float[Tensor, "B N T"]:
         """Compute KL(π‖reference) of each own step in nats, differentiable in this policy alone.
